@@ -1,0 +1,200 @@
+//! A description for people.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::super::report::{Report, Tone, bytes, columns, span};
+use super::super::text::{WIDTH, ago, local, wrap};
+use super::{Attempt, Description, Quarantined, Release, evidence};
+use crate::record::history::Entry;
+use crate::record::journal::{Class, Stage};
+use crate::status::{Condition, ConditionStatus, Kind, Status};
+
+/// Everything about an app.
+pub fn description(report: &Report, description: &Description) {
+    header(report, &description.status);
+    conditions(report, &description.status.conditions);
+    for shown in &description.attempts {
+        report.line("");
+        attempt(report, shown);
+    }
+    quarantine(report, &description.quarantine);
+    releases(report, &description.releases);
+    if !description.status.agent {
+        report.line("");
+        report.line("no agent is running on this root: `landfall watch`");
+    }
+}
+
+fn title(report: &Report, text: &str) {
+    report.line(report.tone(text, Tone::Strong));
+}
+
+fn indented(report: &Report, text: &str) {
+    wrap(text, "  ", WIDTH).into_iter().for_each(|line| report.line(line));
+}
+
+fn header(report: &Report, status: &Status) {
+    title(report, &format!("{}/{} on {}", status.app, status.environment, status.host));
+    let mut rows = vec![vec![
+        "  axes".to_owned(),
+        format!("{:?}, {:?}, {}", status.sync, status.health, status.operation),
+    ]];
+    let mut row = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            rows.push(vec![format!("  {name}"), value]);
+        }
+    };
+    let named = |version: Option<&landfall_store::Version>, artifact: landfall_store::ArtifactId| {
+        format!("{} {}", version.map_or("?", |version| version.as_str()), artifact.short())
+    };
+    let desired = status.desired.as_ref();
+    row("desired", desired.map(|desired| named(desired.version.as_ref(), desired.artifact)));
+    let running = status.running.as_ref();
+    row("running", running.map(|running| named(Some(&running.version), running.artifact)));
+    row("processes", running.map(processes));
+    row("since", running.and_then(|running| running.since).map(since));
+    row("last healthy", status.last_healthy.map(|artifact| artifact.short()));
+    row("rollback to", status.rollback_target.map(|artifact| artifact.short()));
+    row("state commit", status.state_commit.as_deref().map(|commit| commit.chars().take(12).collect()));
+    columns(&rows).into_iter().for_each(|line| report.line(line));
+    report.line("");
+    indented(report, &status.message);
+    if let Some(next) = &status.next {
+        indented(report, &format!("next: {next}"));
+    }
+}
+
+fn processes(running: &crate::status::Running) -> String {
+    if running.pids.is_empty() {
+        return "none: files only".to_owned();
+    }
+    let pids: Vec<String> = running.pids.iter().map(u32::to_string).collect();
+    let proof = if running.attested { "all in this release" } else { "not proved to be in this release" };
+    format!("{} ({proof})", pids.join(", "))
+}
+
+fn since(since: Timestamp) -> String {
+    let now = Timestamp::now();
+    format!("{} ({})", local(since, now, &TimeZone::system()), ago(since, now))
+}
+
+fn conditions(report: &Report, conditions: &[Condition]) {
+    report.line("");
+    title(report, "Conditions");
+    let now = Timestamp::now();
+    let row = |condition: &Condition| {
+        vec![
+            format!("  {:?}", condition.kind),
+            report.tone(&format!("{:?}", condition.status), tone(condition)),
+            condition.reason.clone(),
+            condition.last_transition.map_or_else(|| "-".to_owned(), |since| ago(since, now)),
+        ]
+    };
+    let rows: Vec<Vec<String>> = conditions.iter().map(row).collect();
+    columns(&rows).into_iter().for_each(|line| report.line(line));
+}
+
+/// Positive conditions are good when they are true, negative ones are only there when something is amiss.
+const fn tone(condition: &Condition) -> Tone {
+    match (condition.kind, condition.status) {
+        (Kind::Reconciling, _) | (_, ConditionStatus::Unknown) => Tone::Changing,
+        (Kind::Stalled | Kind::Quarantined | Kind::RolledBack | Kind::Drifted, _) => Tone::Bad,
+        (_, ConditionStatus::True) => Tone::Good,
+        (_, ConditionStatus::False) => Tone::Bad,
+    }
+}
+
+/// One attempt.
+pub fn attempt(report: &Report, attempt: &Attempt) {
+    let entry = &attempt.entry;
+    let now = Timestamp::now();
+    title(report, &format!("Attempt {}: {}", entry.attempt, entry.result));
+    let version = entry.release.as_ref().map(|release| release.version.to_string());
+    let by = entry.target.by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let why = entry.target.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    let what =
+        format!("{} {}{by}{why}", version.unwrap_or_else(|| "?".to_owned()), entry.target.artifact.short());
+    indented(report, &what);
+    let started = local(entry.started, now, &TimeZone::system());
+    indented(report, &format!("started {started}, took {}", span(entry.took_ms)));
+    indented(report, &stages(entry));
+    if let Some(failure) = &entry.failure {
+        indented(report, &format!("{}: {}", failure.reason, failure.message));
+    }
+    if let Some(kept) = &attempt.evidence {
+        evidence::lines(kept).into_iter().for_each(|line| report.line(format!("    {line}")));
+    }
+    for log in &attempt.step_logs {
+        report.line(format!("    step log: {}", log.display()));
+    }
+}
+
+/// The last stage it was in. After a revert the class of the failure tells where it turned back.
+fn stages(entry: &Entry) -> String {
+    let class = entry.failure.as_ref().map(|failure| failure.class);
+    match (entry.stage, class) {
+        (Stage::Reverting, Some(Class::Start | Class::Manager)) => {
+            "failed in Starting, then Reverting".to_owned()
+        }
+        (Stage::Reverting, _) => "failed in Verifying, then Reverting".to_owned(),
+        (stage, Some(_)) => format!("failed in {stage}"),
+        (stage, None) => format!("ended in {stage}"),
+    }
+}
+
+fn quarantine(report: &Report, items: &[Quarantined]) {
+    if items.is_empty() {
+        return;
+    }
+    report.line("");
+    title(report, "Quarantine");
+    let now = Timestamp::now();
+    for item in items {
+        let since = local(item.since, now, &TimeZone::system());
+        let what = format!(
+            "{} {} since {since}, attempt {}: {}",
+            item.version,
+            item.artifact.short(),
+            item.attempt,
+            item.failure.message
+        );
+        indented(report, &what);
+        let lifted = match item.left {
+            true => "one fresh attempt when the state names it again: it has named something else since",
+            false => {
+                "not tried again until the artifact or its env is another, or the state names something else and then this again"
+            }
+        };
+        wrap(lifted, "    ", WIDTH).into_iter().for_each(|line| report.line(line));
+    }
+}
+
+fn releases(report: &Report, items: &[Release]) {
+    if items.is_empty() {
+        return;
+    }
+    report.line("");
+    title(report, "Releases on disk");
+    let row = |item: &Release| {
+        let marks = [
+            (item.current, "current"),
+            (item.healthy, "proved healthy"),
+            (item.quarantined, "quarantined"),
+            (!item.prepared, "unfinished"),
+        ];
+        let marks: Vec<&str> = marks.iter().filter(|(is, _)| *is).map(|(_, mark)| *mark).collect();
+        vec![
+            format!("  {}", item.release),
+            item.artifact.map_or_else(|| "-".to_owned(), |artifact| artifact.short()),
+            item.bytes.map_or_else(|| "-".to_owned(), bytes),
+            item.files.map_or_else(
+                || "-".to_owned(),
+                |files| format!("{files} {}", if files == 1 { "file" } else { "files" }),
+            ),
+            marks.join(", "),
+        ]
+    };
+    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
+    columns(&rows).into_iter().for_each(|line| report.line(line));
+}

@@ -1,0 +1,192 @@
+//! What the host's read commands share: which host, which environment, which apps, and what the state says.
+//!
+//! Nothing here takes the lock, makes a file or needs an agent.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use landfall_store::Name;
+
+use super::context::{Context, host_error};
+use super::error::CliError;
+use super::exit::Exit;
+use crate::disk::{Disk, RealDisk};
+use crate::host::Host;
+use crate::layout::AppDir;
+use crate::plan::Desired;
+use crate::record::RecordError;
+use crate::source::file::FileSource;
+use crate::status::{Around, SourceView};
+use crate::watch::{self, Accepted, AgentError, Settings, Shared, Site, StateProblem};
+
+/// A host as a command that only looks sees it.
+pub struct Looking {
+    /// Its environment.
+    pub environment: Name,
+    /// What its apps share.
+    pub shared: Shared,
+    /// The state that counts: the newest, else the last that was accepted.
+    accepted: Option<Accepted>,
+    source: SourceView,
+    commit: Option<String>,
+    agent: bool,
+}
+
+impl Looking {
+    /// The host of this command. `env`: the environment, where host.toml does not say.
+    pub fn new(context: &Context, env: Option<&Name>) -> Result<Self, CliError> {
+        let host = context.host()?;
+        let environment = environment(context, &host, env)?;
+        let agent = host.is_locked();
+        let (accepted, source, commit) = state(context, &host, &environment)?;
+        let shared = Shared::looking(host, environment.clone()).map_err(agent_error)?;
+        Ok(Self { environment, shared, accepted, source, commit, agent })
+    }
+
+    /// Whether an agent works on this root.
+    pub const fn has_agent(&self) -> bool {
+        self.agent
+    }
+
+    /// Where everything lies.
+    pub fn root(&self) -> &std::path::Path {
+        self.shared.host.root.path()
+    }
+
+    /// Every app there is something to say about: those on disk, and those the state names for this host.
+    pub fn apps(&self) -> Result<BTreeSet<Name>, CliError> {
+        let mut apps = self.shared.apps_on_disk().map_err(record_error)?;
+        if let Some(accepted) = &self.accepted {
+            let named = accepted.state.apps_in(&self.environment);
+            apps.extend(named.filter(|app| self.shared.host.config.app(app).is_some()).cloned());
+        }
+        Ok(apps)
+    }
+
+    /// The asked app, which must be known here, or all of them.
+    pub fn chosen(&self, asked: Option<&Name>) -> Result<Vec<Name>, CliError> {
+        let apps = self.apps()?;
+        match asked {
+            None => Ok(apps.into_iter().collect()),
+            Some(app) if apps.contains(app) => Ok(vec![app.clone()]),
+            Some(app) => Err(self.unknown(app, &apps)),
+        }
+    }
+
+    fn unknown(&self, app: &Name, apps: &BTreeSet<Name>) -> CliError {
+        let environment = &self.environment;
+        let what = format!("there is no app `{app}` in `{environment}` on this host");
+        let known: Vec<&str> = apps.iter().map(Name::as_str).collect();
+        let hint = match known.is_empty() {
+            true => format!("no app was ever deployed here; is {} the right --root?", self.root().display()),
+            false => format!("here are: {}", known.join(", ")),
+        };
+        CliError::new(Exit::NotFound, "NoApp", what).hint(hint)
+    }
+
+    /// One app, with its effects.
+    pub fn site(&self, app: &Name) -> Result<Site, CliError> {
+        let tuning = self.accepted.as_ref().map(|accepted| accepted.tuning(app, &self.environment));
+        self.shared.site(app, tuning.unwrap_or_default()).map_err(agent_error)
+    }
+
+    /// The directories of one app.
+    pub fn dir(&self, app: &Name) -> AppDir {
+        let config = self.shared.host.config.app(app).unwrap_or_default();
+        self.shared.host.root.app(app, &self.environment, config.dir.as_deref())
+    }
+
+    /// What a status of this app needs to know besides its own records.
+    pub fn around(&self, app: &Name) -> Around {
+        let wanted = match &self.accepted {
+            Some(accepted) => watch::desired(accepted, app, &self.environment),
+            None => Desired::NotInState,
+        };
+        Around {
+            host: self.shared.host.config.host.clone(),
+            wanted,
+            source: self.source.clone(),
+            state_commit: self.commit.clone(),
+            agent: self.agent,
+        }
+    }
+}
+
+/// The environment that was typed or configured, else the only one that is on disk.
+fn environment(context: &Context, host: &Host, asked: Option<&Name>) -> Result<Name, CliError> {
+    let known = || only(environments_on_disk(host));
+    match asked.cloned().or_else(|| host.config.environment.clone()).or_else(known) {
+        Some(environment) => Ok(environment),
+        None => context.environment(host, asked),
+    }
+}
+
+fn environments_on_disk(host: &Host) -> BTreeSet<Name> {
+    let apps = host.root.apps();
+    let list = |dir: PathBuf| RealDisk.list(&dir).unwrap_or_default();
+    let below = list(apps.clone()).into_iter().flat_map(|app| list(apps.join(app)));
+    below.filter_map(|name| name.parse().ok()).collect()
+}
+
+fn only(names: BTreeSet<Name>) -> Option<Name> {
+    if names.len() == 1 { names.into_iter().next() } else { None }
+}
+
+type State = (Option<Accepted>, SourceView, Option<String>);
+
+/// The newest state if there is one that can be used, else the last that was accepted.
+fn state(context: &Context, host: &Host, environment: &Name) -> Result<State, CliError> {
+    let last = || watch::last(host).map_err(record_error);
+    let commit_of = |accepted: &Option<Accepted>| accepted.as_ref().and_then(|last| last.commit.clone());
+    let path = match context.state_file() {
+        Ok(path) => path,
+        // The agent knows where its state is; its last word on it counts.
+        Err(_) => {
+            let last = last()?;
+            return Ok((last, SourceView::Unknown, None));
+        }
+    };
+    let source = FileSource::new(&path).map_err(|error| super::context::io(&path, &error))?;
+    let settings = Settings { host: host.clone(), environment: environment.clone(), source };
+    let problem = match watch::newest(&settings) {
+        Ok(newest) => return Ok((Some(newest), SourceView::Ready, settings.source.commit())),
+        Err(problem) => problem,
+    };
+    let last = last()?;
+    let view = match problem {
+        StateProblem::Invalid(error) => SourceView::Invalid(error.to_string()),
+        StateProblem::Source(_) if was_guessed(context, host) && last.is_some() => SourceView::Unknown,
+        StateProblem::Source(error) => SourceView::Unreachable(error.to_string()),
+    };
+    let commit = commit_of(&last);
+    Ok((last, view, commit))
+}
+
+/// Nobody said where the state is, neither here nor in host.toml.
+fn was_guessed(context: &Context, host: &Host) -> bool {
+    context.global.state.is_none() && host.config.state.is_none()
+}
+
+/// How a damaged or unreadable record is told.
+pub fn record_error(error: RecordError) -> CliError {
+    match &error {
+        RecordError::Damaged { .. } => CliError::new(Exit::Supply, "RecordDamaged", &error)
+            .hint("restore the file from a backup; landfall changes nothing while it cannot read it"),
+        RecordError::Newer { .. } => CliError::new(Exit::Error, "RecordNewer", &error)
+            .hint("use the landfall that wrote it, or a newer one"),
+        RecordError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            CliError::new(Exit::Error, "PermissionDenied", &error).hint("run it as the account of the agent")
+        }
+        RecordError::Io { .. } => CliError::new(Exit::Error, "RecordUnreadable", &error),
+    }
+}
+
+/// How it is told that a host cannot be looked at.
+pub fn agent_error(error: AgentError) -> CliError {
+    match error {
+        AgentError::Host(error) => host_error(error),
+        AgentError::Record(error) => record_error(error),
+        AgentError::Setup(failure) => CliError::new(Exit::Error, failure.reason, failure.message),
+        other => CliError::new(Exit::Error, "HostUnusable", other),
+    }
+}

@@ -1,0 +1,238 @@
+//! The command line: what was typed, what it means, one file per command.
+
+pub mod context;
+pub mod error;
+pub mod exit;
+pub mod report;
+
+mod archive;
+mod change;
+mod deploy;
+mod describe;
+mod diff;
+mod env;
+mod frugal;
+mod history;
+mod init;
+mod logs;
+mod look;
+mod ls;
+mod pack;
+mod plan;
+mod progress;
+mod push;
+mod quickstart;
+mod rollback;
+mod show;
+mod state;
+mod status;
+mod text;
+mod verdict;
+mod verify;
+mod wait;
+mod watch;
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use context::Context;
+use error::CliError;
+use exit::Exit;
+use report::{Format, Report};
+
+/// What a command came to.
+pub type Outcome = Result<Exit, CliError>;
+
+/// landfall deploys backends to plain hosts the git-ops way.
+///
+/// A version is packed once into a content-addressed artifact. `deploy-state.json`, in a git repository, names
+/// the artifact each app should run in each environment. On every host `landfall watch` fetches what the host
+/// lacks, runs the release steps, switches `current`, starts the app, proves it healthy, and otherwise goes
+/// back to the last healthy release.
+///
+/// New here? Run `landfall quickstart`.
+#[derive(Debug, Parser)]
+#[command(name = "landfall", version, max_term_width = 100, propagate_version = false)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// This host's configuration [default: /etc/landfall/host.toml if there is one].
+    #[arg(long, global = true, value_name = "FILE", env = "LANDFALL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where landfall keeps everything on this machine [default: /var/lib/landfall if there is a
+    /// host.toml in /etc/landfall, else ./.landfall].
+    #[arg(long, global = true, value_name = "DIR", env = "LANDFALL_ROOT")]
+    pub root: Option<PathBuf>,
+    /// The store of artifacts [default: the one in host.toml, else ROOT/store].
+    #[arg(long, global = true, value_name = "STORE", env = "LANDFALL_STORE")]
+    pub store: Option<String>,
+    /// The desired state [default: the one in host.toml, else ./deploy-state.json].
+    #[arg(long, global = true, value_name = "FILE", env = "LANDFALL_STATE")]
+    pub state: Option<PathBuf>,
+    /// How data is printed.
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+    /// Say less: data and errors only.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more; `RUST_LOG` says it in detail.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Write landfall's own log as JSON lines.
+    #[arg(long, global = true, env = "LANDFALL_LOG_JSON")]
+    pub log_json: bool,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "the help of a command stands with its arguments")]
+pub enum Command {
+    /// Write a first landfall.toml from what a directory holds.
+    Init(init::Init),
+    /// Make an artifact of a directory and put it into the store.
+    ///
+    /// `landfall.toml` says what goes into which layer. Runs `[build]` first, with the env layers of --env in its
+    /// environment, then prints the artifact's id.
+    #[command(alias = "build")]
+    Pack(pack::Pack),
+    /// Copy artifacts to another store: only what is missing there, every byte verified.
+    Push(push::Push),
+    /// Make an artifact of an archive and put it into the store.
+    ///
+    /// Takes .tar, .tgz and .tar.zst, found by content. Every byte is checked, nothing of it is used as a path.
+    /// Prints the artifact's id.
+    Import(archive::Import),
+    /// Write an artifact as an archive.
+    Export(archive::Export),
+    /// List the artifacts of the store, or the releases on this host.
+    Ls(ls::Ls),
+    /// Show an artifact: its layers, and what hosts do with it.
+    Show(show::Show),
+    /// Compare two artifacts, file by file.
+    ///
+    /// Names the dependencies that changed, from lockfiles or package.json. Exit status: 0 equal, 1 different.
+    Diff(diff::Diff),
+    /// Reconcile this host with the desired state, and go on doing so.
+    #[command(alias = "agent")]
+    Watch(watch::Watch),
+    /// Pack an example app, deploy it, break it, watch it revert, roll it back.
+    Quickstart(quickstart::Quickstart),
+    Status(status::StatusArgs),
+    History(history::HistoryArgs),
+    /// Say which artifact an app should run: edits the state and commits it.
+    ///
+    /// The hosts of the environment follow by themselves. The rest of the state file stays as it is, byte for
+    /// byte. In a git work tree the edit is committed alone, if the file had no other changes.
+    Deploy(deploy::Deploy),
+    /// Say that an app should run an older artifact again: the last that proved healthy, or the one named.
+    ///
+    /// The same edit of the state as a deploy. Without --to it goes to the artifact that proved healthy on this
+    /// host most recently, other than the one that should run now; on a machine that never ran the app, to the
+    /// one that the state's git log names before it.
+    Rollback(rollback::Rollback),
+    /// Show what this host's agent would do for the state as it is now, and do nothing.
+    ///
+    /// For every app: from which artifact to which, files added, changed and removed, bytes to fetch, where a
+    /// failure would go back to, and what stands in the way.
+    Plan(plan::Plan),
+    /// Check, explain and describe the state file.
+    #[command(subcommand)]
+    State(state::State),
+    Describe(describe::DescribeArgs),
+    Logs(logs::LogsArgs),
+    Env(env::EnvArgs),
+    Verify(verify::VerifyArgs),
+}
+
+/// Runs what was typed and says how it ended.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help to stdout and mistakes to stderr; if that fails there is nobody to tell.
+            drop(error.print());
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    let report = Report::new(cli.global.output, cli.global.quiet);
+    init_log(&cli);
+    let context = Context::new(cli.global, report);
+    match run(cli.command, &context) {
+        Ok(exit) => exit,
+        Err(error) => {
+            report.error(&error);
+            error.exit
+        }
+    }
+}
+
+fn run(command: Command, context: &Context) -> Outcome {
+    match command {
+        Command::Init(args) => init::run(&args, context),
+        Command::Pack(args) => pack::run(&args, context),
+        Command::Push(args) => push::run(&args, context),
+        Command::Import(args) => archive::import(&args, context),
+        Command::Export(args) => archive::export(&args, context),
+        Command::Ls(args) => ls::run(&args, context),
+        Command::Show(args) => show::run(&args, context),
+        Command::Diff(args) => diff::run(&args, context),
+        Command::Watch(args) => watch::run(&args, context),
+        Command::Quickstart(args) => quickstart::run(&args, context),
+        Command::Status(args) => status::run(&args, context),
+        Command::History(args) => history::run(&args, context),
+        Command::Deploy(args) => deploy::run(&args, context),
+        Command::Rollback(args) => rollback::run(&args, context),
+        Command::Plan(args) => plan::run(&args, context),
+        Command::State(command) => state::run(&command, context),
+        Command::Describe(args) => describe::run(&args, context),
+        Command::Logs(args) => logs::run(&args, context),
+        Command::Env(args) => env::run(&args, context),
+        Command::Verify(args) => verify::run(&args, context),
+    }
+}
+
+/// landfall's own log: stderr, with the level that `-v`, `-q` and `RUST_LOG` ask for. Only the agent talks
+/// through it by default; other commands print their own words.
+fn init_log(cli: &Cli) {
+    use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+    let quiet_by_nature = !matches!(cli.command, Command::Watch(_));
+    let level = match (cli.global.quiet, cli.global.verbose, quiet_by_nature) {
+        (true, ..) => LevelFilter::ERROR,
+        (_, true, _) => LevelFilter::DEBUG,
+        (_, _, true) => LevelFilter::WARN,
+        _ => LevelFilter::INFO,
+    };
+    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    let coloured =
+        std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(coloured);
+    if cli.global.log_json {
+        log.json().init();
+    } else {
+        log.with_target(false).compact().init();
+    }
+}
+
+/// The command line as clap knows it, for help pages and completions.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+/// The one-threaded runtime of commands that wait for processes and files.
+fn io_runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        CliError::new(Exit::Error, "Runtime", format!("the system gave no event queue: {error}"))
+    })
+}

@@ -1,0 +1,115 @@
+//! `landfall plan`: what this host's agent would do, without doing it.
+
+mod item;
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use landfall_store::{Name, Store};
+
+use super::context::{Context, dir_of};
+use super::error::CliError;
+use super::exit::Exit;
+use super::report::{Report, Tone, columns};
+use super::{Outcome, io_runtime};
+use crate::host::Host;
+use crate::outlook::outlook;
+use crate::preview::Documents;
+use crate::source::file::FileSource;
+use crate::state::DesiredState;
+use crate::watch::Accepted;
+use item::{Action, Item, Named};
+
+/// What to look at.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit code: 0 nothing to do, 1 something to do, 3 invalid, 6 artifact not available, 10 refused, 11 suspended.
+
+Examples:
+  landfall plan                       every app of this host
+  landfall plan web -o json           one app, for scripts
+  landfall plan --state next.json     what another state would do here")]
+pub struct Plan {
+    /// The app [default: every app of this host].
+    pub app: Option<Name>,
+    /// The environment, where host.toml does not say.
+    #[arg(long, value_name = "ENV")]
+    pub env: Option<Name>,
+}
+
+/// Runs the command.
+pub fn run(args: &Plan, context: &Context) -> Outcome {
+    let host = context.host()?;
+    let environment = context.environment(&host, args.env.as_ref())?;
+    let accepted = read(context)?;
+    let apps = apps(args, &host, &environment, &accepted)?;
+    let store = dir_of(&host.store).and_then(|dir| Store::open(&dir).map_err(super::context::store_error));
+    let documents = Documents { host: &host, store: store.as_ref().ok() };
+    let runtime = io_runtime()?;
+    let mut items = Vec::new();
+    for app in &apps {
+        let seen = runtime.block_on(outlook(&host, &environment, &accepted, app));
+        let seen = seen.map_err(super::watch::agent_error)?;
+        items.push(Item::of(app, &environment, &seen, &documents));
+    }
+    context.report.items("PlanList", &items, |report| tell(&items, report));
+    let worst = items.iter().map(|item| item.exit).max_by_key(|exit| *exit as u8);
+    Ok(worst.unwrap_or(Exit::Done))
+}
+
+fn read(context: &Context) -> Result<Accepted, CliError> {
+    let path = context.state_file()?;
+    let source = FileSource::new(&path).map_err(|error| super::context::io(&path, &error))?;
+    let state = DesiredState::read(source.path()).map_err(|error| super::state::state_error(&error))?;
+    Ok(Accepted { state, bytes: Vec::new(), commit: source.commit() })
+}
+
+fn apps(
+    args: &Plan,
+    host: &Host,
+    environment: &Name,
+    accepted: &Accepted,
+) -> Result<BTreeSet<Name>, CliError> {
+    let Some(app) = &args.app else {
+        let named = accepted.state.apps_in(environment).cloned();
+        return Ok(named.filter(|app| host.config.app(app).is_some()).collect());
+    };
+    // An app whose part is refused is shown as such; one that is not there has no plan.
+    if let Err(error) = accepted.state.resolve(app, environment)
+        && !matches!(error, crate::state::ResolveError::Invalid(_))
+    {
+        return Err(super::state::resolve_error(&error));
+    }
+    if host.config.app(app).is_none() {
+        let what = format!("`{app}` is not among the apps of this host's host.toml");
+        return Err(CliError::new(Exit::NotFound, "OtherApps", what));
+    }
+    Ok(BTreeSet::from([app.clone()]))
+}
+
+fn tell(items: &[Item], report: &Report) {
+    if items.is_empty() {
+        report.say("the state names no app of this host.");
+    }
+    let rows: Vec<Vec<String>> = items.iter().map(|item| row(item, report)).collect();
+    let lines = columns(&rows);
+    for (item, line) in items.iter().zip(lines) {
+        report.line(line);
+        item.details().iter().for_each(|detail| report.line(format!("  {detail}")));
+    }
+}
+
+fn row(item: &Item, report: &Report) -> Vec<String> {
+    let (word, tone) = match item.action {
+        Action::None => ("nothing to do", Tone::Good),
+        Action::Deploy => ("deploy", Tone::Changing),
+        Action::Switch => ("switch", Tone::Changing),
+        Action::Restart => ("restart", Tone::Changing),
+        Action::Hold => ("hold", Tone::Bad),
+        Action::Refuse => ("refused", Tone::Bad),
+        Action::Unavailable => ("not available", Tone::Bad),
+    };
+    let (from, to) = (Named::shown(item.from.as_ref()), Named::shown(item.to.as_ref()));
+    let way = if item.action == Action::None || from == to { from } else { format!("{from} → {to}") };
+    vec![format!("{}/{}", item.app, item.environment), report.tone(word, tone), way]
+}

@@ -1,0 +1,120 @@
+//! `landfall watch`: the agent in the foreground.
+
+use clap::Args;
+use landfall_store::Name;
+
+use super::context::{Context, host_error};
+use super::error::CliError;
+use super::exit::Exit;
+use super::{Outcome, io_runtime};
+use crate::source::file::FileSource;
+use crate::watch::{self, AgentError, Report, Settings, StateProblem};
+
+/// Reconcile this host with the desired state, and go on doing so.
+///
+/// Stays in the foreground and logs to stderr. SIGTERM and SIGINT end it cleanly; the apps go on.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Reconcile once and exit with the code of the result.
+    #[arg(long)]
+    pub once: bool,
+    /// The environment, where host.toml does not say.
+    #[arg(long, value_name = "ENV")]
+    pub env: Option<Name>,
+}
+
+/// Runs the command.
+pub fn run(args: &Watch, context: &Context) -> Outcome {
+    // A pm2 daemon started from here lives on; it must not hold what this process was given.
+    close_fds::set_fds_cloexec(3, &[]);
+    if !args.once {
+        super::frugal::restart_with_a_frugal_allocator();
+        give_memory_back();
+    }
+    let host = context.host()?;
+    if host.config.trust.is_configured() {
+        return Err(CliError::new(
+            Exit::Trust,
+            "TrustNotBuilt",
+            "host.toml asks for signatures under [trust], and this landfall cannot verify any: it does not start",
+        )
+        .hint("remove [trust] from host.toml to run without, or wait for a landfall that verifies"));
+    }
+    if !host.config.migrator {
+        return Err(CliError::new(
+            Exit::Invalid,
+            "MigratorNotBuilt",
+            "host.toml says `migrator = false`, and this landfall runs migrate steps on every host",
+        )
+        .hint("remove `migrator` if the migrator takes its own lock, as Prisma, Flyway and the like do"));
+    }
+    if host.config.cache_max_bytes.is_some() {
+        context
+            .report
+            .say("note: [cache] max_bytes is not acted on yet; the cache grows with what was deployed");
+    }
+    let environment = context.environment(&host, args.env.as_ref())?;
+    let state = context.state_file()?;
+    let source = FileSource::new(&state).map_err(|error| super::context::io(&state, &error))?;
+    let settings = Settings { host, environment, source };
+    let runtime = io_runtime()?;
+    if !args.once {
+        return runtime.block_on(watch::watch(settings)).map(|()| Exit::Done).map_err(agent_error);
+    }
+    let reports = runtime.block_on(watch::once(settings)).map_err(agent_error)?;
+    Ok(reports.iter().map(code_of).max_by_key(|exit| rank(*exit)).unwrap_or(Exit::Done))
+}
+
+/// Of several apps, the worst result is the host's.
+const fn rank(exit: Exit) -> u8 {
+    match exit {
+        Exit::Done => 0,
+        Exit::Down => u8::MAX,
+        other => other as u8,
+    }
+}
+
+fn code_of(report: &Report) -> Exit {
+    use crate::reconcile::Tick;
+    match &report.tick {
+        Ok(Tick::InSync { .. }) => Exit::Done,
+        Ok(Tick::Refused(_)) => Exit::Refused,
+        Ok(Tick::Held(hold)) => super::verdict::code_of_hold(hold),
+        Ok(Tick::Attempted(entry)) => super::verdict::code_of(entry),
+        Err(_) => Exit::Error,
+    }
+}
+
+pub fn agent_error(error: AgentError) -> CliError {
+    match error {
+        AgentError::Host(error) => host_error(error),
+        AgentError::State(StateProblem::Invalid(error)) => {
+            let cli = CliError::new(Exit::Invalid, "StateInvalid", &error);
+            match error.hint() {
+                Some(hint) => cli.hint(hint),
+                None => cli,
+            }
+        }
+        AgentError::State(StateProblem::Source(error)) | AgentError::Source(error) => {
+            CliError::new(Exit::Source, "SourceUnreachable", error)
+                .hint("`landfall deploy <app> <env> <version>` writes one; --state names another file")
+        }
+        AgentError::Watch(error) => CliError::new(Exit::Source, "WatchFailed", error)
+            .hint("raise fs.inotify.max_user_instances if the limit is reached"),
+        AgentError::Record(error) => CliError::new(Exit::Error, "RecordFailed", error),
+        AgentError::Setup(failure) => CliError::new(Exit::Error, failure.reason, failure.message),
+        AgentError::Signals(error) => CliError::new(Exit::Error, "Signals", error),
+    }
+}
+
+/// Freed memory goes back to the system, from a thread that sleeps while there is none.
+#[cfg(feature = "jemalloc")]
+fn give_memory_back() {
+    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
+        tracing::warn!(%error, "memory that a deploy needed may stay with the agent");
+    }
+}
+
+/// The system's allocator decides for itself.
+#[cfg(not(feature = "jemalloc"))]
+const fn give_memory_back() {}

@@ -1,0 +1,145 @@
+//! The few things asked of the `git` program, always about one file in its directory.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// What would point git at another repository than the file's own, as in a hook that runs landfall.
+const MISLEADING: [&str; 5] =
+    ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"];
+
+/// Why git did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// There is no git, or it cannot be started.
+    #[error("cannot run git: {0}")]
+    NotRun(std::io::Error),
+    /// It refused; these are its words.
+    #[error("git {what} failed: {words}")]
+    Refused {
+        /// What was asked.
+        what: &'static str,
+        /// What it said.
+        words: String,
+    },
+}
+
+fn git(dir: &Path) -> Command {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(dir).env("GIT_LITERAL_PATHSPECS", "1").stdin(Stdio::null());
+    for key in MISLEADING {
+        command.env_remove(key);
+    }
+    command
+}
+
+/// A question: never waits for a person, never takes a lock, answers in plain English.
+fn query(dir: &Path, arguments: &[&str], file: Option<&OsStr>) -> Result<Output, GitError> {
+    let mut command = git(dir);
+    command.args(arguments).env("GIT_OPTIONAL_LOCKS", "0").env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
+    if let Some(file) = file {
+        command.arg("--").arg(file);
+    }
+    command.output().map_err(GitError::NotRun)
+}
+
+fn act(what: &'static str, command: &mut Command) -> Result<(), GitError> {
+    let output = command.output().map_err(GitError::NotRun)?;
+    if output.status.success() { Ok(()) } else { Err(GitError::Refused { what, words: words(&output) }) }
+}
+
+/// What git said, as one text.
+fn words(output: &Output) -> String {
+    let both = [&output.stderr, &output.stdout].map(|text| String::from_utf8_lossy(text).trim().to_owned());
+    let said: Vec<String> = both.into_iter().filter(|text| !text.is_empty()).collect();
+    if said.is_empty() { output.status.to_string() } else { said.join("\n") }
+}
+
+fn line(output: &Output) -> Option<String> {
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
+}
+
+/// `user.email` as it is in this directory.
+pub(super) fn email(dir: &Path) -> Option<String> {
+    line(&query(dir, &["config", "user.email"], None).ok()?)
+}
+
+/// Whether the directory is in a work tree. An error: git knows one and will not work in it.
+pub(super) fn is_work_tree(dir: &Path) -> Result<bool, GitError> {
+    let output = query(dir, &["rev-parse", "--is-inside-work-tree"], None)?;
+    if output.status.success() {
+        return Ok(line(&output).as_deref() == Some("true"));
+    }
+    match words(&output) {
+        said if said.contains("not a git repository") => Ok(false),
+        words => Err(GitError::Refused { what: "rev-parse", words }),
+    }
+}
+
+/// The two letters of `git status` for the file; empty: as committed, or neither there nor known.
+pub(super) fn status(dir: &Path, file: &OsStr) -> Result<String, GitError> {
+    let output =
+        query(dir, &["status", "--porcelain", "-z", "--untracked-files=all", "--ignored"], Some(file))?;
+    if !output.status.success() {
+        return Err(GitError::Refused { what: "status", words: words(&output) });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).chars().take(2).collect())
+}
+
+/// Whether a file that is not there would be left out.
+pub(super) fn is_ignored(dir: &Path, file: &OsStr) -> Result<bool, GitError> {
+    Ok(query(dir, &["check-ignore", "--quiet"], Some(file))?.status.success())
+}
+
+/// Whether git has the file in its index.
+pub(super) fn is_tracked(dir: &Path, file: &OsStr) -> Result<bool, GitError> {
+    Ok(query(dir, &["ls-files", "--error-unmatch"], Some(file))?.status.success())
+}
+
+/// Commits just this file, by git's own rules: its hooks run, it is signed if commits are. Returns the commit.
+pub(super) fn commit(dir: &Path, file: &OsStr, message: &str) -> Result<String, GitError> {
+    let new = !is_tracked(dir, file)?;
+    if new {
+        act("add", git(dir).args(["add", "--intent-to-add", "--"]).arg(file))?;
+    }
+    let mut command = git(dir);
+    command
+        .args(["commit", "--quiet", "--only", "--cleanup=whitespace", "--message", message, "--"])
+        .arg(file);
+    if let Err(error) = act("commit", command.stdin(Stdio::inherit())) {
+        if new {
+            // The index forgets a file that was not committed; the commit's own error is the one to report.
+            drop(act("update-index", git(dir).args(["update-index", "--force-remove", "--"]).arg(file)));
+        }
+        return Err(error);
+    }
+    head(dir)
+}
+
+fn head(dir: &Path) -> Result<String, GitError> {
+    let output = query(dir, &["rev-parse", "HEAD"], None)?;
+    line(&output).ok_or_else(|| GitError::Refused { what: "rev-parse", words: words(&output) })
+}
+
+/// Pushes the current branch to where git pushes it.
+pub fn push(file: &Path) -> Result<(), GitError> {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    act("push", git(dir).arg("push").stdin(Stdio::inherit()))
+}
+
+/// The newest commits that changed the file, newest first, at most `limit`.
+pub(super) fn commits(dir: &Path, file: &OsStr, limit: usize) -> Result<Vec<String>, GitError> {
+    let output = query(dir, &["log", &format!("--max-count={limit}"), "--format=%H"], Some(file))?;
+    if !output.status.success() {
+        return Err(GitError::Refused { what: "log", words: words(&output) });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}
+
+/// The file as it was in a commit; `None` if it was not there or is not text.
+pub(super) fn show(dir: &Path, file: &OsStr, commit: &str) -> Result<Option<String>, GitError> {
+    let Some(file) = file.to_str() else { return Ok(None) };
+    let output = query(dir, &["show", &format!("{commit}:./{file}")], None)?;
+    Ok(output.status.success().then(|| String::from_utf8(output.stdout).ok()).flatten())
+}

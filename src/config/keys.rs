@@ -1,0 +1,25 @@
+//! Every key host.toml may hold, by table. `docs/configuration.md` describes each.
+
+/// The top level.
+pub const HOST: &[&str] =
+    &["host", "environment", "roles", "store", "state", "cache", "trust", "migrator", "apps"];
+/// `[state]`.
+pub const STATE: &[&str] = &["git", "file", "branch", "poll", "path", "history", "mirrors"];
+/// `[cache]`.
+pub const CACHE: &[&str] = &["max_bytes"];
+/// `[trust]`.
+pub const TRUST: &[&str] = &["operators", "builders", "allowed_signers"];
+/// `[apps.<app>]`.
+pub const APP: &[&str] = &["dir", "user", "env_dir", "env", "start", "on_env_change", "enabled"];
+/// `[apps.<app>] start = { … }`.
+pub const START: &[&str] = &["manager", "mode", "instances", "memory_max"];
+
+/// All of them, with the name of their table.
+pub const ALL: &[(&str, &[&str])] = &[
+    ("host", HOST),
+    ("state", STATE),
+    ("cache", CACHE),
+    ("trust", TRUST),
+    ("apps.<app>", APP),
+    ("apps.<app>.start", START),
+];

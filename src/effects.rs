@@ -1,0 +1,142 @@
+//! What a deploy does to the world, behind few traits, so that the flow itself can be read and simulated.
+
+use jiff::Timestamp;
+use landfall_store::{ArtifactId, Digest};
+
+use crate::disk::Disk;
+use crate::pending::Pending;
+use crate::record::journal::Failure;
+use crate::record::release::{ReleaseRecord, ReleaseRef};
+
+/// An artifact brought to this host and bound to its env: everything needed to build its release.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// Which release it will be.
+    pub release: ReleaseRef,
+    /// What it will be recorded as, and how it is started and judged.
+    pub record: ReleaseRecord,
+}
+
+/// How thoroughly a release is compared with its recorded tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Names, types, modes, sizes and content tags, without reading contents.
+    Fast,
+    /// Every byte hashed again.
+    Deep,
+}
+
+/// What an artifact would be on this host with today's env, as far as that is known without fetching.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Which release.
+    pub release: ReleaseRef,
+    /// Everything of its identity but the env fingerprint.
+    pub settings: Digest,
+}
+
+/// Brings artifacts to the host and makes releases of them.
+pub trait Supply {
+    /// What the artifact would be, if its manifest and env layers are on the host and its env resolves.
+    fn known<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Option<Known>>;
+    /// Moves what the host lacks and resolves the env. Tries are bounded inside.
+    fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Failure>>;
+    /// Builds the release directory and runs the prepare steps in it.
+    fn prepare<'a>(&'a self, fetched: &'a Fetched, attempt: u64) -> Pending<'a, Result<(), Failure>>;
+    /// Runs the migrate steps. Never interrupted.
+    fn migrate<'a>(&'a self, fetched: &'a Fetched, attempt: u64) -> Pending<'a, Result<(), Failure>>;
+    /// Freezes the directory, hashes its tree, and marks it prepared, durably.
+    fn finish<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>>;
+    /// Reads what the release directory of this name is, without comparing its files.
+    fn load<'a>(&'a self, name: &'a str) -> Pending<'a, Result<ReleaseRecord, Failure>>;
+    /// Reads the record of a prepared release and compares its files with it; damage is repaired from the
+    /// host cache where that holds the bytes, and is a failure where not.
+    fn verify<'a>(
+        &'a self,
+        release: &'a ReleaseRef,
+        depth: Depth,
+    ) -> Pending<'a, Result<ReleaseRecord, Failure>>;
+    /// Runs the `after` steps; what they say never changes the verdict.
+    fn after<'a>(&'a self, record: &'a ReleaseRecord, attempt: u64) -> Pending<'a, Result<(), Failure>>;
+}
+
+/// What watching a started release ended in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Proved healthy.
+    Healthy,
+    /// Not; the evidence is kept with the attempt.
+    Unhealthy(Failure),
+    /// A newer state came while it was watched.
+    Superseded,
+}
+
+/// Says at a safe point whether a newer state has come.
+pub type Newer<'a> = &'a dyn Fn() -> bool;
+
+/// Starts, watches and stops the processes of one app on this host.
+pub trait Processes {
+    /// Whether every process of this release runs, from this release.
+    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, bool>;
+    /// A trial run beside the running release.
+    fn preflight<'a>(
+        &'a self,
+        record: &'a ReleaseRecord,
+        attempt: u64,
+        newer: Newer<'a>,
+    ) -> Pending<'a, Verdict>;
+    /// Hands every process of the release to its manager, and stops those it no longer has.
+    fn start<'a>(&'a self, record: &'a ReleaseRecord, attempt: u64) -> Pending<'a, Result<(), Failure>>;
+    /// Watches this start until it is proved healthy or not.
+    fn verify<'a>(
+        &'a self,
+        record: &'a ReleaseRecord,
+        attempt: u64,
+        newer: Newer<'a>,
+    ) -> Pending<'a, Verdict>;
+    /// Ends every process of the release, whole groups.
+    fn stop<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>>;
+    /// Makes the running set survive a reboot, where managers do that themselves.
+    fn persist<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>>;
+}
+
+/// Time: the wall for records, a monotonic one for durations.
+pub trait Clock {
+    /// Now by the wall clock; only ever shown.
+    fn wall(&self) -> Timestamp;
+    /// Milliseconds on a clock that never jumps.
+    fn monotonic_ms(&self) -> u64;
+}
+
+/// The system's clocks.
+#[derive(Debug)]
+pub struct SystemClock(std::time::Instant);
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self(std::time::Instant::now())
+    }
+}
+
+impl Clock for SystemClock {
+    fn wall(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// All of it.
+#[derive(Clone, Copy)]
+pub struct Effects<'a> {
+    /// Records and `current`.
+    pub disk: &'a dyn Disk,
+    /// Artifacts and releases.
+    pub supply: &'a dyn Supply,
+    /// The app's processes.
+    pub processes: &'a dyn Processes,
+    /// Time.
+    pub clock: &'a dyn Clock,
+}

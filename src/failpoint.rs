@@ -1,0 +1,30 @@
+//! Named moments of an attempt at which tests kill the agent. Without the feature `sim` there are none.
+
+use crate::record::journal::Stage;
+
+/// Moments around a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// Before the journal says so.
+    BeforeIntent,
+    /// The journal says so, nothing has happened.
+    AfterIntent,
+    /// It has happened, nothing says so yet.
+    AfterEffect,
+    /// The history entry is durable, the journal not yet cleared.
+    AfterEntry,
+}
+
+/// Passes a moment. With `sim`, and `LANDFALL_KILL_AT=<Stage>:<Edge>` set, the process dies here by SIGKILL.
+#[cfg(feature = "sim")]
+pub fn reach(stage: Stage, edge: Edge) {
+    let here = format!("{stage}:{edge:?}");
+    if std::env::var("LANDFALL_KILL_AT").is_ok_and(|at| at == here) {
+        let own = rustix::process::getpid();
+        rustix::process::kill_process(own, rustix::process::Signal::KILL).expect("a process may end itself");
+    }
+}
+
+/// Passes a moment.
+#[cfg(not(feature = "sim"))]
+pub const fn reach(_: Stage, _: Edge) {}

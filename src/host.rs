@@ -1,0 +1,224 @@
+//! This host: its root, its configuration, its secret, and the one lock on all of it.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use landfall_store::Name;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::config::{HostConfig, StoreLocation};
+use crate::disk::{Disk, RealDisk};
+use crate::layout::Root;
+use crate::start::Account;
+
+/// Why this host cannot be used as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another landfall works here.
+    #[error("another landfall works on {root}")]
+    Locked {
+        /// The root.
+        root: PathBuf,
+    },
+    /// The key of the env fingerprints is damaged.
+    #[error("{path} is damaged: it must hold 32 bytes; releases made with it cannot be told apart any more")]
+    Secret {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The service account does not exist.
+    #[error("app `{app}`: there is no user `{user}` on this host")]
+    NoUser {
+        /// The app.
+        app: Name,
+        /// The account's name.
+        user: String,
+    },
+}
+
+/// Key of the env fingerprints.
+pub type Secret = [u8; 32];
+
+/// A host as far as it is configured.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Where everything lives.
+    pub root: Root,
+    /// What it is and allows.
+    pub config: HostConfig,
+    /// Where artifacts come from.
+    pub store: StoreLocation,
+}
+
+/// Held as long as this landfall may change the root. The kernel lets go of it when the process ends, however
+/// it ends; the file itself is never removed.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held, not read")] File);
+
+impl Host {
+    /// Takes the lock, creating the root. At once, or not at all.
+    pub fn lock(&self) -> Result<Lock, HostError> {
+        let path = self.root.lock();
+        let io = |source| HostError::Io { path: path.clone(), source };
+        RealDisk.create_dir(self.root.path()).map_err(io)?;
+        let open =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = open.map_err(io)?;
+        match lock_alone(&file) {
+            Ok(()) => Ok(Lock(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(HostError::Locked { root: self.root.path().to_path_buf() })
+            }
+            Err(error) => Err(io(error.into())),
+        }
+    }
+
+    /// Whether another landfall holds the lock now.
+    pub fn is_locked(&self) -> bool {
+        let Ok(file) = File::open(self.root.lock()) else { return false };
+        flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+    }
+
+    /// The key of the env fingerprints, if this host ever made one.
+    pub fn secret(&self) -> Result<Option<Secret>, HostError> {
+        let path = self.root.secret();
+        let read = RealDisk.read(&path, 64).map_err(|source| HostError::Io { path: path.clone(), source })?;
+        read.map(|bytes| bytes.try_into().map_err(|_| HostError::Secret { path })).transpose()
+    }
+
+    /// The key of the env fingerprints, made on first use. Only under the lock.
+    pub fn secret_or_new(&self) -> Result<Secret, HostError> {
+        if let Some(secret) = self.secret()? {
+            return Ok(secret);
+        }
+        let path = self.root.secret();
+        let io = |source| HostError::Io { path: path.clone(), source };
+        let mut secret = Secret::default();
+        File::open("/dev/urandom")
+            .and_then(|mut random| io::Read::read_exact(&mut random, &mut secret))
+            .map_err(io)?;
+        RealDisk.replace(&path, &secret).map_err(io)?;
+        Ok(secret)
+    }
+
+    /// The account an app runs as; `None`: landfall's own.
+    pub fn account(&self, app: &Name, user: Option<&str>) -> Result<Option<Account>, HostError> {
+        let Some(user) = user else { return Ok(None) };
+        let missing = || HostError::NoUser { app: app.clone(), user: user.to_owned() };
+        let found = nix::unistd::User::from_name(user).map_err(|_| missing())?.ok_or_else(missing)?;
+        Ok(Some(Account {
+            name: found.name,
+            uid: found.uid.as_raw(),
+            gid: found.gid.as_raw(),
+            home: found.dir,
+        }))
+    }
+
+    /// The environment landfall itself lends to steps and apps, and nothing else of its own.
+    pub fn clean_env(&self, account: Option<&Account>) -> BTreeMap<String, String> {
+        const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        let own = |key: &str| std::env::var(key).ok();
+        let home = account.map(|account| account.home.to_string_lossy().into_owned()).or_else(|| own("HOME"));
+        [
+            ("PATH", own("PATH").or_else(|| Some(PATH.to_owned()))),
+            ("HOME", home),
+            ("LANG", own("LANG")),
+            ("TZ", own("TZ")),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+        .collect()
+    }
+
+    /// The directory of a store on this machine, if that is where artifacts come from.
+    pub fn store_dir(&self) -> Option<&Path> {
+        match &self.store {
+            StoreLocation::Dir(dir) => Some(dir),
+            _ => None,
+        }
+    }
+}
+
+/// Commands that look whether the lock is held ([`Host::is_locked`]) hold it shared for an instant. That many of
+/// them in a row, each at the very moment of a try, do not happen.
+const LOOKS_MAX: u32 = 10_000;
+
+/// The whole lock, at once or not at all: only somebody else's whole lock refuses it.
+fn lock_alone(file: &File) -> Result<(), rustix::io::Errno> {
+    for _ in 0..LOOKS_MAX {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            taken => return taken,
+        }
+        flock(file, FlockOperation::NonBlockingLockShared)?;
+        flock(file, FlockOperation::Unlock)?;
+    }
+    Err(rustix::io::Errno::WOULDBLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(root: &Path) -> Host {
+        let config = HostConfig::default_for(root).unwrap();
+        Host { root: Root::new(root).unwrap(), config, store: StoreLocation::Dir(root.join("store")) }
+    }
+
+    #[test]
+    fn one_landfall_at_a_time_and_the_next_gets_the_lock_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let host = host(root.path());
+        let lock = host.lock().unwrap();
+        assert!(matches!(host.lock(), Err(HostError::Locked { .. })));
+        assert!(host.is_locked());
+        drop(lock);
+        assert!(!host.is_locked());
+        host.lock().unwrap();
+    }
+
+    #[test]
+    fn looking_whether_somebody_holds_the_lock_never_keeps_an_agent_from_taking_it() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let root = tempfile::tempdir().unwrap();
+        let host = host(root.path());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        host.is_locked();
+                    }
+                });
+            }
+            let refused = (0..2_000).filter(|_| host.lock().is_err()).count();
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(refused, 0);
+        });
+    }
+
+    #[test]
+    fn the_secret_is_made_once_and_kept_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let host = host(root.path());
+        assert_eq!(host.secret().unwrap(), None);
+        let secret = host.secret_or_new().unwrap();
+        assert_eq!(host.secret_or_new().unwrap(), secret);
+        let mode = std::fs::metadata(host.root.secret()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::write(host.root.secret(), b"short").unwrap();
+        assert!(matches!(host.secret(), Err(HostError::Secret { .. })));
+    }
+}

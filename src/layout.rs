@@ -1,0 +1,179 @@
+//! Where everything lives on a host. The only place that joins these paths.
+
+use std::path::{Path, PathBuf};
+
+use landfall_store::Name;
+
+/// `<root>`: everything landfall keeps on this host.
+#[derive(Debug, Clone)]
+pub struct Root(PathBuf);
+
+impl Root {
+    /// The root at this directory; made absolute, so that links and records never depend on where a
+    /// command was typed.
+    pub fn new(path: &Path) -> std::io::Result<Self> {
+        Ok(Self(std::path::absolute(path)?))
+    }
+
+    /// The directory itself: host cache (`objects/`, `incoming/`, `trees/`) and the rest below.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Held by the one landfall that changes this root.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// The default store.
+    pub fn store(&self) -> PathBuf {
+        self.0.join("store")
+    }
+
+    /// What packing remembers of files it has read. Disposable.
+    pub fn scan_cache(&self) -> PathBuf {
+        self.0.join("cache").join("scan")
+    }
+
+    /// Where an archive's contents wait, without names, until the whole archive is read.
+    pub fn spool(&self) -> PathBuf {
+        self.0.join("cache")
+    }
+
+    /// Key of the env fingerprints; never leaves the host.
+    pub fn secret(&self) -> PathBuf {
+        self.0.join("secret")
+    }
+
+    /// The state that was last accepted.
+    pub fn accepted(&self) -> PathBuf {
+        self.0.join("accepted")
+    }
+
+    /// Artifacts known to this host, by id.
+    pub fn artifacts(&self) -> PathBuf {
+        self.0.join("artifacts")
+    }
+
+    /// Canonical trees of installed layers and prepared releases, by id.
+    pub fn trees(&self) -> PathBuf {
+        self.0.join("trees")
+    }
+
+    /// pm2's home directories, one per service account.
+    pub fn pm2(&self) -> PathBuf {
+        self.0.join("pm2")
+    }
+
+    /// The directory of every app.
+    pub fn apps(&self) -> PathBuf {
+        self.0.join("apps")
+    }
+
+    /// One app in one environment. `dir` from `host.toml` moves what the app sees (`releases`, `current`,
+    /// `shared`) elsewhere; landfall's records stay here.
+    pub fn app(&self, app: &Name, environment: &Name, dir: Option<&Path>) -> AppDir {
+        let own = self.apps().join(app.as_str()).join(environment.as_str());
+        AppDir { visible: dir.map_or_else(|| own.clone(), Path::to_path_buf), own }
+    }
+}
+
+/// The directories and files of one app in one environment.
+#[derive(Debug, Clone)]
+pub struct AppDir {
+    own: PathBuf,
+    visible: PathBuf,
+}
+
+impl AppDir {
+    /// Releases by name.
+    pub fn releases(&self) -> PathBuf {
+        self.visible.join("releases")
+    }
+
+    /// The link to the release that runs.
+    pub fn current(&self) -> PathBuf {
+        self.visible.join("current")
+    }
+
+    /// Paths that outlive releases.
+    pub fn shared(&self) -> PathBuf {
+        self.visible.join("shared")
+    }
+
+    /// One release.
+    pub fn release(&self, name: &str) -> PathBuf {
+        self.releases().join(name)
+    }
+
+    /// What `current` holds to point at a release.
+    pub fn link_to(&self, name: &str) -> PathBuf {
+        Path::new("releases").join(name)
+    }
+
+    /// Records of process managers, and env layers as fetched.
+    pub fn run(&self) -> PathBuf {
+        self.own.join("run")
+    }
+
+    /// Output of the app's processes.
+    pub fn logs(&self) -> PathBuf {
+        self.own.join("logs")
+    }
+
+    /// Output of steps and evidence of one attempt.
+    pub fn attempt(&self, number: u64) -> PathBuf {
+        self.own.join("attempts").join(number.to_string())
+    }
+
+    /// Intent of the attempt in progress.
+    pub fn journal(&self) -> PathBuf {
+        self.own.join("journal")
+    }
+
+    /// Every attempt there was.
+    pub fn history(&self) -> PathBuf {
+        self.own.join("history")
+    }
+
+    /// Length and last hash of the history, so that a cut is noticed.
+    pub fn history_head(&self) -> PathBuf {
+        self.own.join("history.head")
+    }
+
+    /// Release identities that failed here.
+    pub fn quarantine(&self) -> PathBuf {
+        self.own.join("quarantine")
+    }
+
+    /// Conditions as last reported, with the times they changed.
+    pub fn conditions(&self) -> PathBuf {
+        self.own.join("conditions")
+    }
+
+    /// Directories that must exist before anything else.
+    pub fn to_create(&self) -> [PathBuf; 4] {
+        [self.releases(), self.shared(), self.run(), self.logs()]
+    }
+}
+
+/// Files landfall adds to a release, in a directory no layer can hold.
+#[derive(Debug, Clone)]
+pub struct ReleaseDir(pub PathBuf);
+
+impl ReleaseDir {
+    /// The directory of landfall's own files.
+    pub fn own(&self) -> PathBuf {
+        self.0.join(".landfall")
+    }
+
+    /// What this release is.
+    pub fn record(&self) -> PathBuf {
+        self.own().join("release.json")
+    }
+
+    /// The environment its processes get, 0600.
+    pub fn env(&self) -> PathBuf {
+        self.own().join("env.json")
+    }
+}

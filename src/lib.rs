@@ -1,0 +1,43 @@
+//! landfall: deploys backends to plain hosts the git-ops way.
+//!
+//! Data flows one way: [`recipe`](crate::spec) and files → artifact → store; desired state → accepted →
+//! observe → decide → plan → fetch → release → switch → start → health → record.
+
+pub mod archive;
+pub mod cli;
+pub mod commit;
+pub mod config;
+pub mod deploy;
+pub mod diff;
+pub mod disk;
+pub mod document;
+pub mod effects;
+pub mod env;
+pub mod failpoint;
+pub mod follow;
+pub mod health;
+pub mod host;
+pub mod inventory;
+pub mod layout;
+pub mod observe;
+pub mod outlook;
+pub mod pack;
+pub mod pending;
+pub mod plan;
+pub mod preview;
+pub mod proc;
+pub mod processes;
+pub mod quickstart;
+pub mod recipe;
+pub mod reconcile;
+pub mod record;
+pub mod recover;
+pub mod release;
+pub mod source;
+pub mod spec;
+pub mod start;
+pub mod state;
+pub mod status;
+pub mod step;
+pub mod switch;
+pub mod watch;

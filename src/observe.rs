@@ -1,0 +1,99 @@
+//! Facts about one app on this host. Looks, changes nothing.
+
+use crate::deploy::App;
+use crate::effects::Effects;
+use crate::plan::{Candidate, Current, Desired, Facts, Recent, Running};
+use crate::record::history::{History, Outcome};
+use crate::record::journal::{Class, Stage, Target};
+use crate::record::release::{Progress, ReleaseRecord, ReleaseRef};
+use crate::switch;
+
+/// What `current` is, and the record of the release it names.
+pub async fn current(app: &App, effects: Effects<'_>) -> (Current, Option<ReleaseRecord>) {
+    let name = match switch::named(effects.disk, &app.dir) {
+        Ok(None) => return (Current::Absent, None),
+        Ok(Some(name)) => name,
+        Err(error) => return (Current::Broken(error.to_string()), None),
+    };
+    match effects.supply.load(&name).await {
+        Ok(record) if record.progress == Progress::Prepared => {
+            (Current::Release(record.release.clone()), Some(record))
+        }
+        Ok(_) => (Current::Broken(format!("it names `{name}`, which was never prepared")), None),
+        Err(failure) => (Current::Broken(format!("it names `{name}`: {}", failure.message)), None),
+    }
+}
+
+/// Everything the decision looks at.
+pub async fn facts(app: &App, effects: Effects<'_>, desired: Desired, deploy_env_changes: bool) -> Facts {
+    let (current, record) = current(app, effects).await;
+    let running = match &record {
+        Some(record) if effects.processes.running(record).await => Running::Yes,
+        Some(_) | None => Running::No,
+    };
+    let candidate = match &desired {
+        Desired::Target(target) => candidate(effects, target, record.as_ref()).await,
+        Desired::Blocked { .. } | Desired::Suspended { .. } | Desired::NotInState | Desired::Invalid(_) => {
+            None
+        }
+    };
+    Facts {
+        recent: recent(&app.history, &desired, &current),
+        desired,
+        current,
+        running,
+        candidate,
+        healthy: healthy_on_disk(app, effects).await,
+        quarantine: app.quarantine.clone(),
+        deploy_env_changes,
+    }
+}
+
+async fn candidate(
+    effects: Effects<'_>,
+    target: &Target,
+    current: Option<&ReleaseRecord>,
+) -> Option<Candidate> {
+    let known = effects.supply.known(&target.artifact).await?;
+    let prepared = match effects.supply.load(&known.release.name).await {
+        Ok(record) => record.progress == Progress::Prepared && record.release == known.release,
+        Err(_) => false,
+    };
+    let only_env_differs = current.is_some_and(|current| {
+        current.settings == known.settings && current.release.identity != known.release.identity
+    });
+    Some(Candidate { release: known.release, prepared, only_env_differs })
+}
+
+/// Releases that proved healthy and are still there to go back to, most recently proved first.
+pub async fn healthy_on_disk(app: &App, effects: Effects<'_>) -> Vec<ReleaseRef> {
+    let mut found = Vec::new();
+    for release in app.history.healthy() {
+        if let Ok(record) = effects.supply.load(&release.name).await
+            && record.progress == Progress::Prepared
+            && record.release == *release
+        {
+            found.push(release.clone());
+        }
+    }
+    found
+}
+
+fn recent(history: &History, desired: &Desired, current: &Current) -> Recent {
+    let not_supplied = history.last().is_some_and(|entry| {
+        let class = entry.failure.as_ref().map(|failure| failure.class);
+        matches!(desired, Desired::Target(target) if target.artifact == entry.target.artifact)
+            && matches!(class, Some(Class::Supply | Class::Host))
+    });
+    let failed_restarts = history
+        .entries()
+        .iter()
+        .rev()
+        .take_while(|entry| {
+            entry.result == Outcome::Failed
+                && matches!(entry.stage, Stage::Starting | Stage::Verifying)
+                && entry.release.as_ref() == current.release()
+        })
+        .count();
+    Recent { not_supplied, failed_restarts: u32::try_from(failed_restarts).unwrap_or(u32::MAX) }
+}

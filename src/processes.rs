@@ -1,0 +1,385 @@
+//! The processes of one app as one thing: every `[start]` of a release on this host, started, judged and
+//! stopped together. A failure of any of them is a failure of the release.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use landfall_store::Name;
+use serde::{Deserialize, Serialize};
+
+use crate::config::StartOverride;
+use crate::disk::{Disk, RealDisk};
+use crate::effects::{Newer, Processes, Verdict};
+use crate::health::{self, Started, Verification};
+use crate::layout::{AppDir, ReleaseDir};
+use crate::pending::Pending;
+use crate::proc;
+use crate::record::RecordError;
+use crate::record::journal::{Class, Failure};
+use crate::record::release::ReleaseRecord;
+use crate::record::sealed::{self, Sealed};
+use crate::spec::{HealthSpec, ManagerKind, StartSpec, applies};
+use crate::start::preflight::{Preflight, Tryout, preflight};
+use crate::start::{Account, Launch, Manager, Slot, StartError};
+use crate::state::HealthLimits;
+use crate::step::Runner;
+
+/// The managers this landfall can drive.
+#[derive(Clone)]
+pub struct Managers {
+    /// landfall's own shim.
+    pub direct: Rc<dyn Manager>,
+    /// pm2 of the service account; or why there is none.
+    pub pm2: Result<Rc<dyn Manager>, String>,
+}
+
+/// Bytes of a release's env file.
+const ENV_BYTES_MAX: u64 = 4 << 20;
+
+/// One app in one environment on this host, as configuration and state describe it.
+#[derive(Clone)]
+pub struct Service {
+    /// The app.
+    pub app: Name,
+    /// Its environment.
+    pub environment: Name,
+    /// Its directories.
+    pub dir: AppDir,
+    /// Roles of this host.
+    pub roles: Vec<Name>,
+    /// The service account; none: landfall's own.
+    pub account: Option<Account>,
+    /// What host.toml changes about starting.
+    pub start: StartOverride,
+    /// What the state changes about health.
+    pub limits: Option<HealthLimits>,
+    /// Who runs processes.
+    pub managers: Managers,
+    /// Runs checks that are commands.
+    pub runner: Runner,
+}
+
+/// The processes of one service.
+pub struct AppProcesses {
+    service: Service,
+    launches: RefCell<Vec<(Launch, u64)>>,
+}
+
+/// What was last started, so that a process a later release no longer has can be stopped by the manager that
+/// runs it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Slots {
+    processes: Vec<StartSpec>,
+}
+
+impl Sealed for Slots {
+    const KIND: &'static str = "slots";
+}
+
+impl AppProcesses {
+    /// The processes of this service.
+    pub fn new(service: Service) -> Self {
+        Self { service, launches: RefCell::default() }
+    }
+
+    /// The processes of a release that belong on this host, with what host.toml changes about them.
+    pub fn starts(&self, record: &ReleaseRecord) -> Vec<StartSpec> {
+        record
+            .spec
+            .start
+            .iter()
+            .filter(|start| applies(&start.roles, &self.service.roles))
+            .map(|start| self.service.start.apply(start))
+            .collect()
+    }
+
+    /// The checks of a release that apply on this host, within the limits of the state.
+    pub fn checks(&self, record: &ReleaseRecord) -> Vec<HealthSpec> {
+        let applying = record.spec.health.iter().filter(|health| applies(&health.roles, &self.service.roles));
+        applying.map(|health| limited(health.clone(), self.service.limits.as_ref())).collect()
+    }
+
+    /// The slot of one process.
+    pub fn slot(&self, process: &Name) -> Slot {
+        Slot {
+            app: self.service.app.clone(),
+            environment: self.service.environment.clone(),
+            process: process.clone(),
+            run_dir: self.service.dir.run(),
+            logs_dir: self.service.dir.logs(),
+            releases_dir: self.service.dir.releases(),
+            current: self.service.dir.current(),
+            account: self.service.account.clone(),
+        }
+    }
+
+    /// Who runs this kind of process.
+    pub fn manager(&self, kind: ManagerKind) -> Result<&dyn Manager, Failure> {
+        match kind {
+            ManagerKind::Direct => Ok(self.service.managers.direct.as_ref()),
+            ManagerKind::Pm2 => match &self.service.managers.pm2 {
+                Ok(pm2) => Ok(pm2.as_ref()),
+                Err(why) => Err(Failure {
+                    class: Class::Manager,
+                    reason: "ManagerDown".to_owned(),
+                    message: why.clone(),
+                }),
+            },
+            ManagerKind::Systemd => Err(Failure {
+                class: Class::Manager,
+                reason: "ManagerUnknown".to_owned(),
+                message: "this landfall cannot drive systemd yet; set `manager = \"direct\"` or \"pm2\" under [apps.<app>.start] in host.toml".to_owned(),
+            }),
+        }
+    }
+
+    fn release_dir(&self, record: &ReleaseRecord) -> ReleaseDir {
+        ReleaseDir(self.service.dir.release(&record.release.name))
+    }
+
+    fn env(&self, record: &ReleaseRecord) -> Result<BTreeMap<String, String>, Failure> {
+        let path = self.release_dir(record).env();
+        let broken = |why: String| Failure {
+            class: Class::Host,
+            reason: "EnvUnreadable".to_owned(),
+            message: format!("{}: {why}", path.display()),
+        };
+        let bytes = RealDisk.read(&path, ENV_BYTES_MAX).map_err(|error| broken(error.to_string()))?;
+        let bytes = bytes.ok_or_else(|| broken("it is missing".to_owned()))?;
+        // The content is secret, so a parser's message, which may quote it, is not passed on.
+        serde_json::from_slice(&bytes).map_err(|_| broken("it is not a JSON object of strings".to_owned()))
+    }
+
+    fn launch(&self, record: &ReleaseRecord, spec: StartSpec) -> Result<Launch, Failure> {
+        let start_id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        let mut env = self.env(record)?;
+        env.insert("LANDFALL_START".to_owned(), start_id.clone());
+        let slot = self.slot(&spec.name);
+        Ok(Launch { slot, spec, release_dir: self.release_dir(record).0, env, start_id })
+    }
+
+    fn slots_record(&self) -> PathBuf {
+        self.service.dir.run().join("slots")
+    }
+
+    /// Stops what ran before and has no place in this release.
+    async fn stop_leftovers(&self, starts: &[StartSpec]) -> Result<(), Failure> {
+        let before: Slots = sealed::read(&RealDisk, &self.slots_record()).map_err(host)?.unwrap_or_default();
+        for old in before.processes {
+            let stays = starts.iter().any(|new| new.name == old.name && new.manager == old.manager);
+            if !stays {
+                self.stop_one(&old).await?;
+            }
+        }
+        let slots = Slots { processes: starts.to_vec() };
+        sealed::write(&RealDisk, &self.slots_record(), &slots).map_err(host)
+    }
+
+    async fn stop_one(&self, start: &StartSpec) -> Result<(), Failure> {
+        let slot = self.slot(&start.name);
+        self.manager(start.manager)?.stop(&slot, &start.stop).await.map_err(refused)
+    }
+
+    async fn start_all(&self, record: &ReleaseRecord) -> Result<(), Failure> {
+        let starts = self.starts(record);
+        self.launches.borrow_mut().clear();
+        self.stop_leftovers(&starts).await?;
+        for spec in starts {
+            let manager = self.manager(spec.manager)?;
+            let launch = self.launch(record, spec)?;
+            let since = proc::now_ticks();
+            manager.start(&launch).await.map_err(refused)?;
+            self.launches.borrow_mut().push((launch, since));
+        }
+        Ok(())
+    }
+
+    async fn judge(
+        &self,
+        record: &ReleaseRecord,
+        attempt: u64,
+        newer: Newer<'_>,
+    ) -> Result<Verdict, Failure> {
+        let launches = self.launches.borrow().clone();
+        let mut started = Vec::with_capacity(launches.len());
+        for (launch, since_ticks) in &launches {
+            let manager = self.manager(launch.spec.manager)?;
+            started.push(Started { manager, launch, since_ticks: *since_ticks });
+        }
+        let env = self.env(record)?;
+        let checks = self.checks(record);
+        let verification = Verification {
+            started: &started,
+            checks: &checks,
+            env: &env,
+            release_dir: &self.release_dir(record).0,
+            account: self.service.account.as_ref(),
+            runner: &self.service.runner,
+        };
+        Ok(match health::verify(&verification, newer).await.map_err(refused)? {
+            health::Verdict::Healthy(_) => Verdict::Healthy,
+            health::Verdict::Superseded => Verdict::Superseded,
+            health::Verdict::Unhealthy { reason, evidence } => {
+                self.keep_evidence(attempt, &evidence)?;
+                Verdict::Unhealthy(unhealthy(&reason))
+            }
+        })
+    }
+
+    /// Evidence belongs to the failure it explains: a later verification of the same attempt (the revert's)
+    /// does not replace it.
+    fn keep_evidence(&self, attempt: u64, evidence: &impl Serialize) -> Result<(), Failure> {
+        let dir = self.service.dir.attempt(attempt);
+        let path = dir.join("evidence.json");
+        if path.exists() {
+            return Ok(());
+        }
+        let json = serde_json::to_vec_pretty(evidence).expect("evidence holds only what JSON can say");
+        RealDisk.create_dir(&dir).and_then(|()| RealDisk.replace(&path, &json)).map_err(|error| Failure {
+            class: Class::Host,
+            reason: "EvidenceNotKept".to_owned(),
+            message: format!("{}: {error}", path.display()),
+        })
+    }
+
+    /// Tries every process that the recipe wants tried, one after the other.
+    async fn try_out(
+        &self,
+        record: &ReleaseRecord,
+        attempt: u64,
+        newer: Newer<'_>,
+    ) -> Result<Verdict, Failure> {
+        let env = self.env(record)?;
+        let checks = self.checks(record);
+        let starts = self.starts(record);
+        for wanted in record.spec.preflight.iter().filter(|preflight| preflight.enabled) {
+            let start = starts.iter().find(|start| start.name == wanted.name);
+            let Some(spec) = start.filter(|_| applies(&wanted.roles, &self.service.roles)) else { continue };
+            let trial = Preflight {
+                spec,
+                port_env: &wanted.port_env,
+                release_dir: &self.release_dir(record).0,
+                env: &env,
+                account: self.service.account.as_ref(),
+                checks: &checks,
+                runner: &self.service.runner,
+            };
+            match preflight(&trial, newer).await {
+                Ok(Tryout::Passed) => {}
+                Ok(Tryout::Superseded) => return Ok(Verdict::Superseded),
+                Ok(Tryout::Failed(failed)) => {
+                    self.keep_evidence(attempt, &failed)?;
+                    return Err(preflight_failure(Class::Start, failed));
+                }
+                // The trial was impossible here; that says nothing about the release.
+                Err(error) => return Err(preflight_failure(Class::Host, error)),
+            }
+        }
+        Ok(Verdict::Healthy)
+    }
+
+    async fn all_run(&self, record: &ReleaseRecord) -> Result<bool, Failure> {
+        let release_dir = self.release_dir(record).0;
+        for start in self.starts(record) {
+            let slot = self.slot(&start.name);
+            let facts = self.manager(start.manager)?.inspect(&slot).await.map_err(refused)?;
+            let here = facts.release_dir.as_deref() == Some(release_dir.as_path());
+            let enough = facts.processes.len() >= usize::try_from(start.instances).unwrap_or(usize::MAX);
+            if !here || !enough || facts.gave_up {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Processes for AppProcesses {
+    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, bool> {
+        Box::pin(async {
+            self.all_run(record).await.unwrap_or_else(|failure| {
+                tracing::warn!(app = %self.service.app, %failure.message, "cannot tell whether it runs");
+                false
+            })
+        })
+    }
+
+    fn preflight<'a>(
+        &'a self,
+        record: &'a ReleaseRecord,
+        attempt: u64,
+        newer: Newer<'a>,
+    ) -> Pending<'a, Verdict> {
+        Box::pin(async move { self.try_out(record, attempt, newer).await.unwrap_or_else(Verdict::Unhealthy) })
+    }
+
+    fn start<'a>(&'a self, record: &'a ReleaseRecord, _: u64) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(self.start_all(record))
+    }
+
+    fn verify<'a>(
+        &'a self,
+        record: &'a ReleaseRecord,
+        attempt: u64,
+        newer: Newer<'a>,
+    ) -> Pending<'a, Verdict> {
+        Box::pin(async move { self.judge(record, attempt, newer).await.unwrap_or_else(Verdict::Unhealthy) })
+    }
+
+    fn stop<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async {
+            for start in self.starts(record) {
+                self.stop_one(&start).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn persist<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async {
+            for start in self.starts(record) {
+                let slot = self.slot(&start.name);
+                self.manager(start.manager)?.persist(&slot).await.map_err(refused)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn host(error: RecordError) -> Failure {
+    Failure { class: Class::Host, reason: "RecordFailed".to_owned(), message: error.to_string() }
+}
+
+fn refused(error: StartError) -> Failure {
+    let (class, reason) = match &error {
+        StartError::ManagerDown { .. } => (Class::Manager, "ManagerDown"),
+        StartError::Io { .. } => (Class::Host, "RecordFailed"),
+        StartError::Refused { .. } | StartError::WouldNotDie { .. } => (Class::Start, "StartFailed"),
+    };
+    Failure { class, reason: reason.to_owned(), message: error.to_string() }
+}
+
+fn preflight_failure(class: Class, what: impl ToString) -> Failure {
+    Failure { class, reason: "PreflightFailed".to_owned(), message: what.to_string() }
+}
+
+fn unhealthy(reason: &health::Reason) -> Failure {
+    let word = match reason {
+        health::Reason::Process(_) => "ProcessExited",
+        health::Reason::PortHeld { .. } => "PortHeld",
+        health::Reason::Check { .. } => "HealthCheckFailed",
+    };
+    Failure { class: Class::Health, reason: word.to_owned(), message: reason.to_string() }
+}
+
+/// The state may change limits, never what is asked.
+fn limited(mut health: HealthSpec, limits: Option<&HealthLimits>) -> HealthSpec {
+    let Some(limits) = limits else { return health };
+    health.attempts = limits.attempts.unwrap_or(health.attempts);
+    health.interval = limits.interval.unwrap_or(health.interval);
+    health.timeout = limits.timeout.unwrap_or(health.timeout);
+    health.successes = limits.successes.unwrap_or(health.successes);
+    health.settle = limits.settle.unwrap_or(health.settle);
+    health
+}

@@ -1,0 +1,400 @@
+//! The history: one entry per attempt, append-only, each naming its parent by hash.
+//!
+//! `history.head` holds the length and the last hash, so that a cut at the end is noticed too. A crash
+//! between the two writes leaves one entry more than the head says: that is a whole, chained entry, and the
+//! next append carries the head on.
+
+use jiff::Timestamp;
+use landfall_store::{Digest, Name, json};
+use serde::{Deserialize, Serialize};
+
+use super::RecordError;
+use super::journal::{Failure, Journal, Stage, Target};
+use super::release::ReleaseRef;
+use super::sealed::{self, Sealed};
+use crate::disk::Disk;
+use crate::layout::AppDir;
+
+const CONTEXT: &str = "landfall 2026-11-20 history entry v1";
+/// Bytes of a history: a million attempts.
+const HISTORY_BYTES_MAX: u64 = 1 << 30;
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The release proved healthy.
+    Healthy,
+    /// It failed, and the last healthy one runs again, proved healthy.
+    Reverted,
+    /// It failed; before the switch what ran is untouched, after it nothing healthy runs.
+    Failed,
+    /// A newer state came first.
+    Superseded,
+    /// The agent died in it.
+    Interrupted,
+    /// It was not begun: quarantined, blocked, for another environment.
+    Refused,
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Healthy => "Healthy",
+            Self::Reverted => "Reverted",
+            Self::Failed => "Failed",
+            Self::Superseded => "Superseded",
+            Self::Interrupted => "Interrupted",
+            Self::Refused => "Refused",
+        })
+    }
+}
+
+/// One attempt, as it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its number, ascending in one app and environment.
+    pub attempt: u64,
+    /// Which app.
+    pub app: Name,
+    /// In which environment.
+    pub environment: Name,
+    /// What was asked, by whom, why.
+    pub target: Target,
+    /// The release, if it got that far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseRef>,
+    /// How it ended.
+    pub result: Outcome,
+    /// The last stage it was in.
+    pub stage: Stage,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// What ran before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<ReleaseRef>,
+    /// When it began, by the wall clock; only shown.
+    pub started: Timestamp,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// The hash of the entry before; 64 zeros in the first.
+    pub parent: Digest,
+}
+
+impl Entry {
+    /// The entry's own hash.
+    pub fn hash(&self) -> Digest {
+        let bytes = json::encode(self).expect("entries hold only integers JSON can say exactly");
+        Digest::derived(CONTEXT, &bytes)
+    }
+
+    /// Whether the attempt proved its release healthy or not; `None` if it says nothing of that: what failed
+    /// before the switch, was cut short, or was a restart of a release that had proved healthy before.
+    pub fn verdict(&self) -> Option<bool> {
+        match (self.result, self.stage) {
+            (Outcome::Healthy, _) => Some(true),
+            (Outcome::Reverted, _) | (Outcome::Failed, Stage::Reverting) => Some(false),
+            (Outcome::Failed | Outcome::Superseded | Outcome::Interrupted | Outcome::Refused, _) => None,
+        }
+    }
+
+    /// The entry that ends this attempt.
+    pub fn ending(
+        journal: &Journal,
+        result: Outcome,
+        failure: Option<Failure>,
+        took_ms: u64,
+        parent: Digest,
+    ) -> Self {
+        Self {
+            attempt: journal.attempt,
+            app: journal.app.clone(),
+            environment: journal.environment.clone(),
+            target: journal.target.clone(),
+            release: journal.to.clone(),
+            result,
+            stage: journal.stage,
+            failure,
+            previous: journal.from.clone(),
+            started: journal.started,
+            took_ms,
+            parent,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Line {
+    #[serde(flatten)]
+    entry: Entry,
+    #[serde(rename = "entry")]
+    hash: Digest,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Head {
+    entries: u64,
+    last: Digest,
+}
+
+impl Sealed for Head {
+    const KIND: &'static str = "history-head";
+}
+
+/// Parent of the first entry.
+pub const NO_PARENT: Digest = Digest::from_bytes([0; 32]);
+
+/// The whole history of one app in one environment, checked.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    entries: Vec<Entry>,
+    /// The last line was cut by a crash before it was durable.
+    torn: bool,
+    /// Entries the head record speaks of: all, or after a crash all but the last.
+    headed: u64,
+}
+
+impl History {
+    /// Reads and checks every link of the chain.
+    pub fn read(disk: &dyn Disk, dir: &AppDir) -> Result<Self, RecordError> {
+        let path = dir.history();
+        // The head first: an entry that an agent appends between the two reads is one more than the head says,
+        // which is what a crash may leave, too; the other way round it would look cut.
+        let head: Option<Head> = sealed::read(disk, &dir.history_head())?;
+        let bytes = disk.read(&path, HISTORY_BYTES_MAX).map_err(RecordError::io(&path))?.unwrap_or_default();
+        let damaged = |why: String| RecordError::Damaged { path: path.clone(), why };
+        let mut history = Self::default();
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if !line.ends_with(b"\n") {
+                history.torn = true;
+                break;
+            }
+            let number = history.entries.len() + 1;
+            let Line { entry, hash } =
+                serde_json::from_slice(line).map_err(|error| damaged(format!("entry {number}: {error}")))?;
+            if entry.hash() != hash {
+                return Err(damaged(format!("entry {number} was changed: its hash does not fit")));
+            }
+            if entry.parent != history.last_hash() {
+                return Err(damaged(format!("entry {number} does not follow the one before it")));
+            }
+            history.entries.push(entry);
+        }
+        history.check_head(head.as_ref()).map_err(damaged)?;
+        history.headed = head.map_or(0, |head| head.entries);
+        Ok(history)
+    }
+
+    fn check_head(&self, head: Option<&Head>) -> Result<(), String> {
+        let Some(head) = head else {
+            return if self.entries.len() > 1 {
+                Err("its head record is missing".to_owned())
+            } else {
+                Ok(())
+            };
+        };
+        let known = usize::try_from(head.entries).map_err(|_| "its head record is absurd".to_owned())?;
+        let reached = match known {
+            0 => Some(NO_PARENT),
+            _ => self.entries.get(known - 1).map(Entry::hash),
+        };
+        match reached {
+            Some(hash) if hash == head.last && self.entries.len() <= known + 1 => Ok(()),
+            Some(_) => Err(format!("entry {known} is not the one its head record names")),
+            None => Err(format!("{} entries are left of {known}", self.entries.len())),
+        }
+    }
+
+    /// Adds an entry, durably: on return it survives a power cut.
+    pub fn append(&mut self, disk: &dyn Disk, dir: &AppDir, entry: Entry) -> Result<(), RecordError> {
+        if self.torn {
+            self.rewrite(disk, dir)?;
+        }
+        // The head may lag by one entry, never by two: otherwise a cut of two could not be told from a crash.
+        if self.headed < self.entries.len() as u64 {
+            self.carry_head_on(disk, dir)?;
+        }
+        let line = line_of(&entry);
+        if let Err(error) = disk.append(&dir.history(), line.as_bytes()) {
+            // Some of the line may be there; the next append starts from what is known to be whole.
+            self.torn = true;
+            return Err(RecordError::io(dir.history())(error));
+        }
+        self.entries.push(entry);
+        self.carry_head_on(disk, dir)
+    }
+
+    fn carry_head_on(&mut self, disk: &dyn Disk, dir: &AppDir) -> Result<(), RecordError> {
+        let head = Head { entries: self.entries.len() as u64, last: self.last_hash() };
+        sealed::write(disk, &dir.history_head(), &head)?;
+        self.headed = head.entries;
+        Ok(())
+    }
+
+    /// Drops a torn last line, which nobody was ever told about.
+    fn rewrite(&mut self, disk: &dyn Disk, dir: &AppDir) -> Result<(), RecordError> {
+        let whole: String = self.entries.iter().map(line_of).collect();
+        disk.replace(&dir.history(), whole.as_bytes()).map_err(RecordError::io(dir.history()))?;
+        self.torn = false;
+        Ok(())
+    }
+
+    /// All entries, oldest first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The newest entry.
+    pub fn last(&self) -> Option<&Entry> {
+        self.entries.last()
+    }
+
+    /// The hash the next entry names as its parent.
+    pub fn last_hash(&self) -> Digest {
+        self.last().map_or(NO_PARENT, Entry::hash)
+    }
+
+    /// The number of the next attempt.
+    pub fn next_attempt(&self) -> u64 {
+        self.last().map_or(1, |entry| entry.attempt + 1)
+    }
+
+    /// Releases whose last verdict here was healthy, most recently proved first. A revert proves nothing new:
+    /// its target stands where its own entry put it; what it reverted is out until it proves itself again.
+    pub fn healthy(&self) -> Vec<&ReleaseRef> {
+        let mut judged = std::collections::HashSet::new();
+        self.entries
+            .iter()
+            .rev()
+            .filter_map(|entry| Some((entry.release.as_ref()?, entry.verdict()?)))
+            .filter(|(release, _)| judged.insert(release.identity))
+            .filter_map(|(release, healthy)| healthy.then_some(release))
+            .collect()
+    }
+}
+
+fn line_of(entry: &Entry) -> String {
+    let line = Line { entry: entry.clone(), hash: entry.hash() };
+    let mut json = serde_json::to_string(&line).expect("records hold only what JSON can say");
+    json.push('\n');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+    use crate::layout::Root;
+    use landfall_store::ArtifactId;
+
+    fn app_dir(root: &std::path::Path) -> AppDir {
+        let dir = Root::new(root).unwrap().app(&"web".parse().unwrap(), &"prod".parse().unwrap(), None);
+        for path in dir.to_create() {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        dir
+    }
+
+    fn entry(history: &History, result: Outcome, artifact: &str) -> Entry {
+        let artifact = ArtifactId::of(artifact.as_bytes());
+        Entry {
+            attempt: history.next_attempt(),
+            app: "web".parse().unwrap(),
+            environment: "prod".parse().unwrap(),
+            target: Target::of(artifact),
+            release: Some(ReleaseRef::new(artifact, artifact.0, "1.0".parse().unwrap())),
+            result,
+            stage: Stage::Committing,
+            failure: None,
+            previous: None,
+            started: Timestamp::UNIX_EPOCH,
+            took_ms: 5,
+            parent: history.last_hash(),
+        }
+    }
+
+    fn three(dir: &AppDir) -> History {
+        let mut history = History::read(&RealDisk, dir).unwrap();
+        for (result, name) in [(Outcome::Healthy, "a"), (Outcome::Healthy, "b"), (Outcome::Reverted, "c")] {
+            history.append(&RealDisk, dir, entry(&history, result, name)).unwrap();
+        }
+        history
+    }
+
+    #[test]
+    fn the_last_healthy_release_is_the_last_that_proved_healthy_not_the_last_tried() {
+        let root = tempfile::tempdir().unwrap();
+        let history = three(&app_dir(root.path()));
+        let healthy: Vec<_> = history.healthy().iter().map(|release| release.artifact).collect();
+        assert_eq!(healthy, [ArtifactId::of(b"b"), ArtifactId::of(b"a")]);
+    }
+
+    #[test]
+    fn a_release_that_failed_after_it_was_healthy_is_no_place_to_go_back_to() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = app_dir(root.path());
+        let mut history = three(&dir);
+        history.append(&RealDisk, &dir, entry(&history, Outcome::Reverted, "a")).unwrap();
+        let healthy: Vec<_> = history.healthy().iter().map(|release| release.artifact).collect();
+        assert_eq!(healthy, [ArtifactId::of(b"b")]);
+    }
+
+    #[test]
+    fn b34_dropped_reordered_changed_and_cut_entries_are_noticed() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = app_dir(root.path());
+        three(&dir);
+        let good = std::fs::read_to_string(dir.history()).unwrap();
+        let lines: Vec<&str> = good.split_inclusive('\n').collect();
+        let forged = [
+            [lines[1], lines[2]].concat(),
+            [lines[0], lines[2]].concat(),
+            [lines[0], lines[1]].concat(),
+            [lines[1], lines[0], lines[2]].concat(),
+            [lines[0], lines[1], lines[1], lines[2]].concat(),
+            good.replace("\"took_ms\":5", "\"took_ms\":6"),
+            String::new(),
+        ];
+        for text in forged {
+            std::fs::write(dir.history(), &text).unwrap();
+            assert!(History::read(&RealDisk, &dir).is_err(), "accepted: {text}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_byte_of_the_history_is_noticed() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = app_dir(root.path());
+        three(&dir);
+        let good = std::fs::read(dir.history()).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(dir.history(), &bad).unwrap();
+            assert!(History::read(&RealDisk, &dir).is_err(), "byte {at} of {}", good.len());
+        }
+    }
+
+    #[test]
+    fn a_line_torn_by_a_crash_is_dropped_and_the_history_goes_on() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = app_dir(root.path());
+        let written = three(&dir);
+        RealDisk.append(&dir.history(), b"{\"attempt\":4,\"app\":\"we").unwrap();
+        let mut history = History::read(&RealDisk, &dir).unwrap();
+        assert_eq!(history.entries(), written.entries());
+        history.append(&RealDisk, &dir, entry(&history, Outcome::Healthy, "d")).unwrap();
+        assert_eq!(History::read(&RealDisk, &dir).unwrap().entries().len(), 4);
+    }
+
+    #[test]
+    fn a_crash_between_entry_and_head_loses_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = app_dir(root.path());
+        let mut history = three(&dir);
+        let head = std::fs::read(dir.history_head()).unwrap();
+        history.append(&RealDisk, &dir, entry(&history, Outcome::Healthy, "d")).unwrap();
+        std::fs::write(dir.history_head(), head).unwrap();
+        assert_eq!(History::read(&RealDisk, &dir).unwrap().entries().len(), 4);
+    }
+}

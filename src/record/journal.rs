@@ -1,0 +1,166 @@
+//! The journal: the intent of the attempt in progress, durable before each stage acts.
+
+use jiff::Timestamp;
+use landfall_store::{ArtifactId, Name, Version};
+use serde::{Deserialize, Serialize};
+
+use super::RecordError;
+use super::release::ReleaseRef;
+use super::sealed::{self, Sealed};
+use crate::disk::Disk;
+use crate::layout::AppDir;
+
+/// Stages of an attempt, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stage {
+    /// Moving what the host lacks.
+    Fetching,
+    /// Building the release: tree, env, steps.
+    Preparing,
+    /// Migration steps.
+    Migrating,
+    /// A trial run on a side port.
+    Preflight,
+    /// Pointing `current` at it.
+    Switching,
+    /// Handing it to the process manager.
+    Starting,
+    /// Proving it healthy.
+    Verifying,
+    /// Writing the verdict down.
+    Committing,
+    /// Going back to the last healthy release.
+    Reverting,
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Fetching => "Fetching",
+            Self::Preparing => "Preparing",
+            Self::Migrating => "Migrating",
+            Self::Preflight => "Preflight",
+            Self::Switching => "Switching",
+            Self::Starting => "Starting",
+            Self::Verifying => "Verifying",
+            Self::Committing => "Committing",
+            Self::Reverting => "Reverting",
+        })
+    }
+}
+
+/// Who is to blame for a failure, and so what happens next (`docs/architecture.md`, failure classes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Class {
+    /// The request itself is refused: blocked, wrong environment, unusable host configuration.
+    Refused,
+    /// The artifact could not be brought here.
+    Supply,
+    /// A prepare step failed.
+    Prepare,
+    /// A migration failed.
+    Migrate,
+    /// The release could not be started.
+    Start,
+    /// The manager itself does not work: no fault of the release.
+    Manager,
+    /// It started and did not prove healthy.
+    Health,
+    /// landfall could not write its own records or links.
+    Host,
+}
+
+impl Class {
+    /// Whether trying the same release again here would fail the same way, so that it is quarantined.
+    pub const fn blames_the_release(self) -> bool {
+        match self {
+            Self::Prepare | Self::Migrate | Self::Start | Self::Health => true,
+            Self::Refused | Self::Supply | Self::Manager | Self::Host => false,
+        }
+    }
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Who is to blame.
+    pub class: Class,
+    /// The condition's reason, one word for machines.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// What is wanted: an artifact, and the record of who asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The artifact the state names.
+    pub artifact: ArtifactId,
+    /// The version the state gives it; it must be the artifact's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// Who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The commit of the state repo that says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_commit: Option<String>,
+}
+
+/// The attempt in progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// Which app.
+    pub app: Name,
+    /// In which environment.
+    pub environment: Name,
+    /// Its number, one more than any in the history.
+    pub attempt: u64,
+    /// What was asked.
+    pub target: Target,
+    /// The release of it, once known.
+    pub to: Option<ReleaseRef>,
+    /// What `current` named when the attempt began.
+    pub from: Option<ReleaseRef>,
+    /// The last healthy release when the attempt began: where a revert goes.
+    pub healthy: Option<ReleaseRef>,
+    /// The stage whose effects may have begun.
+    pub stage: Stage,
+    /// How often a crash has already been recovered from since `current` was switched.
+    pub resumed: u32,
+    /// Why it is being reverted.
+    pub failure: Option<Failure>,
+    /// When the attempt began, by the wall clock; only shown, never compared.
+    pub started: Timestamp,
+}
+
+impl Target {
+    /// An artifact nobody in particular asked for.
+    pub const fn of(artifact: ArtifactId) -> Self {
+        Self { artifact, version: None, by: None, why: None, state_commit: None }
+    }
+}
+
+impl Sealed for Journal {
+    const KIND: &'static str = "journal";
+}
+
+impl Journal {
+    /// The attempt in progress in this app, if any.
+    pub fn read(disk: &dyn Disk, dir: &AppDir) -> Result<Option<Self>, RecordError> {
+        sealed::read(disk, &dir.journal())
+    }
+
+    /// Makes the intent durable.
+    pub fn write(&self, disk: &dyn Disk, dir: &AppDir) -> Result<(), RecordError> {
+        sealed::write(disk, &dir.journal(), self)
+    }
+
+    /// Ends the attempt. Its history entry must be durable before.
+    pub fn clear(disk: &dyn Disk, dir: &AppDir) -> Result<(), RecordError> {
+        disk.remove(&dir.journal()).map_err(RecordError::io(dir.journal()))
+    }
+}

@@ -1,0 +1,81 @@
+//! Release identities that failed on this host and are not tried again until something changes.
+
+use jiff::Timestamp;
+use landfall_store::{ArtifactId, Digest};
+use serde::{Deserialize, Serialize};
+
+use super::RecordError;
+use super::journal::Failure;
+use super::release::ReleaseRef;
+use super::sealed::{self, Sealed};
+use crate::disk::Disk;
+use crate::layout::AppDir;
+
+/// One failed release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// Which release.
+    pub release: ReleaseRef,
+    /// The attempt that failed; its evidence is kept under that number.
+    pub attempt: u64,
+    /// Why.
+    pub failure: Failure,
+    /// When, by the wall clock; only shown.
+    pub since: Timestamp,
+    /// The state has named something else since: naming this again is a new decision, and gets one attempt.
+    pub left: bool,
+}
+
+/// All of an app's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// Newest last.
+    pub items: Vec<Quarantined>,
+}
+
+impl Sealed for Quarantine {
+    const KIND: &'static str = "quarantine";
+}
+
+impl Quarantine {
+    /// What is quarantined in this app.
+    pub fn read(disk: &dyn Disk, dir: &AppDir) -> Result<Self, RecordError> {
+        Ok(sealed::read(disk, &dir.quarantine())?.unwrap_or_default())
+    }
+
+    /// Makes it durable.
+    pub fn write(&self, disk: &dyn Disk, dir: &AppDir) -> Result<(), RecordError> {
+        sealed::write(disk, &dir.quarantine(), self)
+    }
+
+    /// The entry that forbids this identity, if any.
+    pub fn forbids(&self, identity: Digest) -> Option<&Quarantined> {
+        self.items.iter().find(|item| item.release.identity == identity && !item.left)
+    }
+
+    /// Adds a failed release, in place of what was known of it.
+    pub fn add(&mut self, item: Quarantined) {
+        self.items.retain(|old| old.release.identity != item.release.identity);
+        self.items.push(item);
+    }
+
+    /// Notes that the state now names `desired`. Entries for other artifacts are left behind.
+    /// Returns whether anything changed.
+    pub fn moved_to(&mut self, desired: ArtifactId) -> bool {
+        let mut changed = false;
+        for item in &mut self.items {
+            if item.release.artifact != desired && !item.left {
+                item.left = true;
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// Forgets a release that has proved healthy. Returns whether anything changed.
+    pub fn lift(&mut self, identity: Digest) -> bool {
+        let before = self.items.len();
+        self.items.retain(|item| item.release.identity != identity);
+        self.items.len() != before
+    }
+}

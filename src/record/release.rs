@@ -1,0 +1,67 @@
+//! What a release directory is: its artifact, its identity, how far it got.
+
+use landfall_store::{ArtifactId, Digest, Name, TreeId, Version};
+use serde::{Deserialize, Serialize};
+
+use super::sealed::Sealed;
+use crate::spec::ReleaseSpec;
+
+/// A release, by every name it has. What the journal and the history speak of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReleaseRef {
+    /// Its directory under `releases/`.
+    pub name: String,
+    /// The artifact it was made of.
+    pub artifact: ArtifactId,
+    /// Artifact + run settings + env fingerprint: what is compared to decide that something changed.
+    pub identity: Digest,
+    /// The version people call it by.
+    pub version: Version,
+}
+
+impl ReleaseRef {
+    /// The release of this identity. The directory name carries 12 digits of the identity, so two
+    /// identities never share one.
+    pub fn new(artifact: ArtifactId, identity: Digest, version: Version) -> Self {
+        Self { name: format!("{version}-{}", identity.short()), artifact, identity, version }
+    }
+}
+
+/// How far a release directory got. Only a prepared one may become `current`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Progress {
+    /// Files are in place, steps may be half done.
+    Materialised,
+    /// Every step finished; the tree is hashed.
+    Prepared,
+}
+
+/// The record inside a release directory (`.landfall/release.json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseRecord {
+    /// Which release.
+    pub release: ReleaseRef,
+    /// Which app.
+    pub app: Name,
+    /// In which environment.
+    pub environment: Name,
+    /// Everything of the identity but the env fingerprint.
+    pub settings: Digest,
+    /// For a host with these roles.
+    pub roles: Vec<Name>,
+    /// How far it got.
+    pub progress: Progress,
+    /// Trees of the layers it was made of.
+    pub layers: Vec<TreeId>,
+    /// The tree after the last step, without env files, writable and shared paths: what verify compares with.
+    pub prepared_tree: Option<TreeId>,
+    /// What the artifact said about steps, start and health.
+    pub spec: ReleaseSpec,
+    /// The landfall that made it.
+    pub landfall: String,
+}
+
+impl Sealed for ReleaseRecord {
+    const KIND: &'static str = "release";
+}

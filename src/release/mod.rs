@@ -1,0 +1,279 @@
+//! Releases on this host: from an artifact in a store to a directory that may become `current`.
+//!
+//! `bring` fetches and verifies, `envs` binds the artifact to its environment, `build` makes the directory,
+//! `steps` runs the recipe's commands in it, `check` compares a release with its recorded tree.
+
+mod bring;
+mod build;
+mod check;
+mod envs;
+pub mod identity;
+mod inspect;
+mod retention;
+mod steps;
+mod vault;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use landfall_store::cache::HostCache;
+use landfall_store::{Artifact, ArtifactId, Tree, TreeId};
+
+use crate::disk::{Disk, RealDisk};
+use crate::effects::{Depth, Fetched, Known, Supply};
+use crate::host::{Host, Secret};
+use crate::layout::ReleaseDir;
+use crate::pending::Pending;
+use crate::processes::Service;
+use crate::record::journal::{Class, Failure};
+use crate::record::release::{Progress, ReleaseRecord, ReleaseRef};
+use crate::record::sealed;
+use crate::spec::{ReleaseSpec, StepKind};
+
+pub use envs::EnvFiles;
+pub use inspect::{Checkable, is_intact};
+pub use retention::sweep;
+use vault::Vault;
+
+/// How often, and how patiently, a store is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Tries {
+    /// At most this many.
+    pub count: u32,
+    /// The pause after the first; each later one is twice as long.
+    pub first_pause: Duration,
+    /// No pause is longer.
+    pub longest_pause: Duration,
+}
+
+impl Tries {
+    /// An agent's patience.
+    pub const AGENT: Self =
+        Self { count: 5, first_pause: Duration::from_secs(2), longest_pause: Duration::from_secs(60) };
+    /// One try: somebody is waiting who can try again.
+    pub const ONCE: Self = Self { count: 1, first_pause: Duration::ZERO, longest_pause: Duration::ZERO };
+
+    /// The pause after try number `tried`, ± 20 % so that a fleet does not ask in step.
+    fn pause(&self, tried: u32) -> Duration {
+        let doubled = self.first_pause.saturating_mul(1 << tried.saturating_sub(1).min(16));
+        doubled.min(self.longest_pause).mul_f64(0.8 + 0.4 * fastrand::f64())
+    }
+}
+
+/// Makes releases of one service.
+pub struct HostSupply {
+    inner: Arc<Inner>,
+}
+
+/// Shared with the threads that do the blocking work.
+struct Inner {
+    host: Host,
+    secret: Secret,
+    service: Place,
+    env_files: EnvFiles,
+    cache: OnceLock<HostCache>,
+    tries: Tries,
+}
+
+/// What of a service the blocking work needs: plain data.
+struct Place {
+    app: landfall_store::Name,
+    environment: landfall_store::Name,
+    dir: crate::layout::AppDir,
+    roles: Vec<landfall_store::Name>,
+    account: Option<crate::start::Account>,
+    start: crate::config::StartOverride,
+    runner: crate::step::Runner,
+}
+
+impl HostSupply {
+    /// The supply of this service on this host. The host cache is opened with its first use, so that looking
+    /// at a host makes nothing on it.
+    pub fn new(host: Host, secret: Secret, service: &Service, env_files: EnvFiles, tries: Tries) -> Self {
+        let cache = OnceLock::new();
+        let service = Place {
+            app: service.app.clone(),
+            environment: service.environment.clone(),
+            dir: service.dir.clone(),
+            roles: service.roles.clone(),
+            account: service.account.clone(),
+            start: service.start,
+            runner: service.runner.clone(),
+        };
+        Self { inner: Arc::new(Inner { host, secret, service, env_files, cache, tries }) }
+    }
+
+    /// Runs blocking work on a thread of its own, so that other apps go on.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let inner = Arc::clone(&self.inner);
+        match tokio::task::spawn_blocking(move || work(&inner)).await {
+            Ok(result) => result,
+            Err(error) => {
+                Err(failure(Class::Host, "Internal", format!("a worker thread ended early: {error}")))
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// The contents this host has, opened once.
+    fn cache(&self) -> Result<&HostCache, Failure> {
+        if let Some(cache) = self.cache.get() {
+            return Ok(cache);
+        }
+        let cache = HostCache::open(self.host.root.path())
+            .map_err(|error| failure(Class::Host, "CacheUnusable", error))?;
+        Ok(self.cache.get_or_init(|| cache))
+    }
+
+    fn release_dir(&self, name: &str) -> ReleaseDir {
+        ReleaseDir(self.service.dir.release(name))
+    }
+
+    fn vault(&self) -> Vault {
+        Vault::new(self.service.dir.run().join("env"))
+    }
+
+    fn artifact_path(&self, id: &ArtifactId) -> PathBuf {
+        self.host.root.artifacts().join(format!("{}.json", id.0))
+    }
+
+    fn tree_path(&self, id: TreeId) -> PathBuf {
+        let hex = id.to_string();
+        self.host.root.trees().join(&hex[..2]).join(&hex[2..])
+    }
+
+    /// A tree this host keeps, verified.
+    fn kept_tree(&self, id: TreeId) -> Option<Tree> {
+        let bytes = std::fs::read(self.tree_path(id)).ok()?;
+        if TreeId::of(&bytes) != id {
+            return None;
+        }
+        Tree::decode(&bytes).ok()
+    }
+
+    fn keep_tree(&self, id: TreeId, tree: &Tree) -> Result<(), Failure> {
+        let path = self.tree_path(id);
+        if path.exists() && self.kept_tree(id).is_some() {
+            return Ok(());
+        }
+        let dir = path.parent().expect("a tree's path has two levels");
+        RealDisk
+            .create_dir(dir)
+            .and_then(|()| RealDisk.replace(&path, &tree.encode()))
+            .map_err(|error| failure(Class::Host, "RecordFailed", format!("{}: {error}", path.display())))
+    }
+
+    /// An artifact's manifest, if this host keeps it.
+    fn kept_artifact(&self, id: &ArtifactId) -> Option<Artifact> {
+        let bytes = std::fs::read(self.artifact_path(id)).ok()?;
+        let artifact = Artifact::decode(&bytes).ok()?;
+        (ArtifactId::of(&bytes) == *id).then_some(artifact)
+    }
+
+    fn load(&self, name: &str) -> Result<ReleaseRecord, Failure> {
+        let path = self.release_dir(name).record();
+        match sealed::read::<ReleaseRecord>(&RealDisk, &path) {
+            Ok(Some(record)) if record.release.name == name => Ok(record),
+            Ok(Some(record)) => Err(failure(
+                Class::Host,
+                "RecordDamaged",
+                format!("{} speaks of {}", path.display(), record.release.name),
+            )),
+            Ok(None) => {
+                Err(failure(Class::Host, "ReleaseMissing", format!("{} is not there", path.display())))
+            }
+            Err(error) => Err(failure(Class::Host, "RecordDamaged", error)),
+        }
+    }
+}
+
+/// What of the artifact acts on hosts.
+pub fn spec_of(artifact: &Artifact) -> Result<ReleaseSpec, serde_json::Error> {
+    serde_json::from_value(serde_json::Value::Object(artifact.release.clone()))
+}
+
+impl Supply for HostSupply {
+    fn known<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Option<Known>> {
+        let id = *artifact;
+        Box::pin(async move { self.inner.known(&id) })
+    }
+
+    fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Failure>> {
+        Box::pin(async move {
+            let mut tried = 0;
+            loop {
+                tried += 1;
+                let id = *artifact;
+                match self.blocking(move |inner| inner.bring(&id)).await {
+                    Err(failure) if failure.class == Class::Supply && tried < self.inner.tries.count => {
+                        let pause = self.inner.tries.pause(tried);
+                        tracing::warn!(artifact = %id.short(), tried, ?pause, %failure.message, "fetch failed");
+                        tokio::time::sleep(pause).await;
+                    }
+                    ended => return ended,
+                }
+            }
+        })
+    }
+
+    fn prepare<'a>(&'a self, fetched: &'a Fetched, attempt: u64) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let mut tried = 0;
+            loop {
+                tried += 1;
+                let record = fetched.record.clone();
+                self.blocking(move |inner| inner.build(&record)).await?;
+                match self.run_steps(&fetched.record, StepKind::Prepare, attempt).await {
+                    Err(failure) if failure.class == Class::Prepare && tried < steps::PREPARE_TRIES => {
+                        let pause = steps::PREPARE_PAUSES.pause(tried);
+                        tracing::warn!(tried, ?pause, %failure.message, "prepare failed, trying again in a fresh copy");
+                        tokio::time::sleep(pause).await;
+                    }
+                    ended => return ended,
+                }
+            }
+        })
+    }
+
+    fn migrate<'a>(&'a self, fetched: &'a Fetched, attempt: u64) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async move { self.run_steps(&fetched.record, StepKind::Migrate, attempt).await })
+    }
+
+    fn finish<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let record = fetched.record.clone();
+            self.blocking(move |inner| inner.finish(record)).await
+        })
+    }
+
+    fn load<'a>(&'a self, name: &'a str) -> Pending<'a, Result<ReleaseRecord, Failure>> {
+        Box::pin(async move { self.inner.load(name) })
+    }
+
+    fn verify<'a>(
+        &'a self,
+        release: &'a ReleaseRef,
+        depth: Depth,
+    ) -> Pending<'a, Result<ReleaseRecord, Failure>> {
+        Box::pin(async move {
+            let release = release.clone();
+            self.blocking(move |inner| inner.check(&release, depth)).await
+        })
+    }
+
+    fn after<'a>(&'a self, record: &'a ReleaseRecord, attempt: u64) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async move { self.run_steps(record, StepKind::After, attempt).await })
+    }
+}
+
+pub(crate) fn failure(class: Class, reason: &str, message: impl ToString) -> Failure {
+    Failure { class, reason: reason.to_owned(), message: message.to_string() }
+}
+
+/// A record that says nothing of progress yet.
+pub(crate) const FRESH: Progress = Progress::Materialised;

@@ -1,0 +1,162 @@
+//! What landfall writes for pm2 and for its launcher.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ecosystem::Entry;
+use crate::start::command::RunAs;
+use crate::start::shim::limits::ORDER_BYTES_MAX;
+use crate::start::shim::log::rotate_large;
+use crate::start::shim::order::SlotFiles;
+use crate::start::{Launch, ProcessId, Slot, StartError, durable};
+
+const LAUNCHER: &str = include_str!("launcher.cjs");
+
+/// Where the files of one slot are.
+pub(super) struct Files {
+    /// What pm2 runs: the same for every process of the app.
+    pub(super) launcher: PathBuf,
+    /// What pm2 reads.
+    pub(super) ecosystem: PathBuf,
+    /// What the launcher reads.
+    pub(super) order: PathBuf,
+    open_dir: PathBuf,
+    own: SlotFiles,
+}
+
+impl Files {
+    pub(super) fn of(slot: &Slot) -> Self {
+        let open_dir = slot.run_dir.join("pm2").join(slot.process.as_str());
+        Self {
+            launcher: slot.run_dir.join("launcher.cjs"),
+            ecosystem: open_dir.join("ecosystem.json"),
+            order: open_dir.join("order.json"),
+            open_dir,
+            own: SlotFiles::new(&slot.run_dir, &slot.process),
+        }
+    }
+
+    fn asked(&self) -> PathBuf {
+        self.own.dir.join("pm2.json")
+    }
+
+    /// Everything but the record of the asking.
+    pub(super) fn write(&self, launch: &Launch, entry: &Entry, settings: &Value) -> Result<(), StartError> {
+        let owner = launch.slot.account.as_ref().map(RunAs::from);
+        durable::private_dir(&self.own.dir).map_err(at(&self.own.dir))?;
+        fs::create_dir_all(&self.open_dir).map_err(at(&self.open_dir))?;
+        make_log(&launch.slot, owner)?;
+        if fs::read(&self.launcher).ok().as_deref() != Some(LAUNCHER.as_bytes()) {
+            durable::write(&self.launcher, 0o644, LAUNCHER.as_bytes()).map_err(at(&self.launcher))?;
+        }
+        let order = serde_json::to_vec(&order(launch, entry)).map_err(io::Error::other);
+        let order = order.map_err(at(&self.order))?;
+        durable::write_for(&self.order, 0o600, &order, owner).map_err(at(&self.order))?;
+        durable::write_json(&self.ecosystem, 0o644, settings).map_err(at(&self.ecosystem))
+    }
+
+    pub(super) fn read_asked(&self) -> Result<Option<Asked>, StartError> {
+        let path = self.asked();
+        let asked: Option<Asked> = durable::read_json(&path, ORDER_BYTES_MAX).map_err(at(&path))?;
+        if asked.as_ref().is_some_and(|asked| asked.format > ASKED_FORMAT) {
+            let newer = io::Error::other("was written by a newer landfall: install that one again");
+            return Err(at(&path)(newer));
+        }
+        Ok(asked)
+    }
+
+    pub(super) fn write_asked(&self, asked: &Asked) -> Result<(), StartError> {
+        let path = self.asked();
+        durable::write_json(&path, 0o600, asked).map_err(at(&path))
+    }
+}
+
+/// What was last asked of pm2.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Asked {
+    format: u32,
+    /// None while the asking is not finished: whoever finds it so asks again.
+    pub(super) start_id: Option<String>,
+    pub(super) release_dir: PathBuf,
+    /// The workers that came of it.
+    pub(super) workers: Vec<ProcessId>,
+    pub(super) settings: Value,
+}
+
+const ASKED_FORMAT: u32 = 1;
+
+impl Asked {
+    /// An asking that begins.
+    pub(super) fn begun(launch: &Launch, settings: Value) -> Self {
+        Self {
+            format: ASKED_FORMAT,
+            start_id: None,
+            release_dir: launch.release_dir.clone(),
+            workers: Vec::new(),
+            settings,
+        }
+    }
+}
+
+/// What the launcher reads at each spawn.
+#[derive(Debug, Serialize)]
+struct LauncherOrder<'a> {
+    current: &'a Path,
+    release: &'a Path,
+    signal: &'a str,
+    log: PathBuf,
+    set: BTreeMap<&'a String, &'a String>,
+    unset: Vec<String>,
+    #[serde(flatten)]
+    entry: &'a Entry,
+}
+
+fn order<'a>(launch: &'a Launch, entry: &'a Entry) -> LauncherOrder<'a> {
+    let own = release_env(&launch.release_dir);
+    let differs = |(key, value): &(&String, &String)| own.get(*key) != Some(*value);
+    LauncherOrder {
+        current: &launch.slot.current,
+        release: &launch.release_dir,
+        signal: &launch.spec.stop.signal,
+        log: launch.slot.log_path(),
+        set: launch.env.iter().filter(differs).collect(),
+        unset: own.keys().filter(|key| !launch.env.contains_key(*key)).cloned().collect(),
+        entry,
+    }
+}
+
+/// The environment the release brings itself; one without brings nothing, and all of it goes into the order.
+fn release_env(release: &Path) -> BTreeMap<String, String> {
+    let file = release.join(".landfall").join("env.json");
+    durable::read_json(&file, ORDER_BYTES_MAX).ok().flatten().unwrap_or_default()
+}
+
+/// pm2 writes the log itself, as the account: the file is the account's, the directory need not be.
+fn make_log(slot: &Slot, owner: Option<RunAs>) -> Result<(), StartError> {
+    fs::create_dir_all(&slot.logs_dir).map_err(at(&slot.logs_dir))?;
+    let path = slot.log_path();
+    // pm2 never does; its new workers open the new file.
+    rotate_large(&path);
+    let opened = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+        .open(&path);
+    let file = opened.map_err(at(&path))?;
+    if file.metadata().map_err(at(&path))?.nlink() != 1 {
+        return Err(at(&path)(io::Error::other("has another name: it is not only a log")));
+    }
+    owner.map_or(Ok(()), |owner| owner.give(&file)).map_err(at(&path))
+}
+
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> StartError + '_ {
+    move |source| StartError::Io { path: path.to_owned(), source }
+}

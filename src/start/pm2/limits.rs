@@ -1,0 +1,16 @@
+//! Every bound of the pm2 manager, each with its reason.
+
+use std::time::Duration;
+
+/// Time for a call that only talks to the daemon (first start of the daemon included).
+pub const CALL_WAIT: Duration = Duration::from_secs(30);
+/// What pm2 waits for a worker that never listens, when the recipe does not say (pm2's own default).
+pub const LISTEN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time after a start for its workers to stand in their release: node's own boot, under load.
+pub const SETTLE_WAIT: Duration = Duration::from_secs(10);
+/// Bytes of a call's output that are read.
+pub const CALL_OUTPUT_BYTES_MAX: usize = 64 << 10;
+/// Lines of it that are repeated in an error.
+pub const SAID_LINES_MAX: usize = 6;
+/// Bytes of pm2's home directory: its sockets' names must fit into a socket address (108 bytes).
+pub const HOME_BYTES_MAX: usize = 90;

@@ -1,0 +1,129 @@
+//! The one thing that explains a status: conditions, sentence and hint all follow from it.
+
+use super::{SourceView, View};
+use crate::plan::{Current, Desired, Facts, Hold, Plan, Refusal, decide};
+use crate::record::history::{Entry, Outcome};
+use crate::record::journal::{Failure, Journal, Stage};
+use crate::record::release::ReleaseRef;
+
+/// Why an app is as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// What should run runs.
+    Fine {
+        /// With env files that were edited since.
+        env_changed: bool,
+    },
+    /// An attempt is in progress.
+    Attempt(Journal),
+    /// An attempt was begun and there is no agent to end it.
+    CutShort(Journal),
+    /// A person suspended the app.
+    Suspended(String),
+    /// The state does not name it.
+    NotInState,
+    /// The state's words are wrong, all of them or those about this app.
+    StateInvalid(String),
+    /// The state cannot be read.
+    SourceUnreachable(String),
+    /// The state blocks what it asks for.
+    Blocked(String),
+    /// What is wanted failed here.
+    Quarantined { attempt: u64, release: ReleaseRef, failure: Failure },
+    /// `current` is not as landfall left it.
+    CurrentBroken(String),
+    /// What is linked stopped and does not come back.
+    WillNotRun(ReleaseRef),
+    /// What is linked stopped.
+    ProcessMissing(ReleaseRef),
+    /// The last attempt failed, and not because of the release.
+    Failed(Entry),
+    /// What is wanted is not here yet.
+    Pending,
+}
+
+/// Finds it. Pure.
+pub(super) fn cause(view: &View) -> Cause {
+    if let Current::Broken(why) = &view.facts.current {
+        return Cause::CurrentBroken(why.clone());
+    }
+    match &view.journal {
+        Some(journal) if view.agent => return Cause::Attempt(journal.clone()),
+        Some(journal) => return Cause::CutShort(journal.clone()),
+        None => {}
+    }
+    let facts = Facts { desired: view.wanted.clone(), ..view.facts.clone() };
+    match decide(&facts) {
+        Plan::InSync { env_changed } => in_sync(view, env_changed),
+        Plan::Hold(hold) => held(view, hold),
+        Plan::Refuse(Refusal::Blocked(reason)) => Cause::Blocked(reason),
+        Plan::Refuse(Refusal::Quarantined { attempt, release, failure }) => {
+            Cause::Quarantined { attempt, release, failure }
+        }
+        Plan::Restart { release, .. } => Cause::ProcessMissing(release),
+        Plan::Deploy { target, .. } => match &view.last {
+            Some(last) if last.target.artifact == target.artifact && is_no_fault_of_the_release(last) => {
+                Cause::Failed(last.clone())
+            }
+            _ => Cause::Pending,
+        },
+    }
+}
+
+/// A failure that is tried again. One that is the release's own is quarantined; if it is not refused now, then
+/// because something changed, and a fresh attempt follows.
+fn is_no_fault_of_the_release(entry: &Entry) -> bool {
+    entry.failure.as_ref().is_some_and(|failure| !failure.class.blames_the_release())
+}
+
+fn in_sync(view: &View, env_changed: bool) -> Cause {
+    if let Some(last) = failed_on_current(view) {
+        return Cause::Failed(last.clone());
+    }
+    match &view.source {
+        SourceView::Invalid(why) => Cause::StateInvalid(why.clone()),
+        SourceView::Unreachable(why) => Cause::SourceUnreachable(why.clone()),
+        SourceView::Ready | SourceView::Unknown => Cause::Fine { env_changed },
+    }
+}
+
+fn held(view: &View, hold: Hold) -> Cause {
+    match (hold, &view.source) {
+        (Hold::Suspended(reason), _) => Cause::Suspended(reason),
+        (Hold::NotInState, SourceView::Invalid(why)) => Cause::StateInvalid(why.clone()),
+        (Hold::NotInState, SourceView::Unreachable(why)) => Cause::SourceUnreachable(why.clone()),
+        (Hold::NotInState, _) => Cause::NotInState,
+        (Hold::Invalid(why), _) => Cause::StateInvalid(why),
+        (Hold::CurrentBroken(why), _) => Cause::CurrentBroken(why),
+        (Hold::WillNotRun(release), _) => Cause::WillNotRun(release),
+    }
+}
+
+/// The last attempt, if it failed while or after the release that is linked now was put into service.
+pub(super) fn failed_on_current(view: &View) -> Option<&Entry> {
+    let current = view.facts.current.release()?;
+    let last = view.last.as_ref().filter(|last| last.result == Outcome::Failed)?;
+    let on_trial = last.release.as_ref() == Some(current) && last.stage >= Stage::Switching;
+    (on_trial || is_revert_failed(last)).then_some(last)
+}
+
+/// Whether going back failed as well.
+pub(super) fn is_revert_failed(entry: &Entry) -> bool {
+    entry.failure.as_ref().is_some_and(|failure| failure.reason == "RevertFailed")
+}
+
+/// Whether the release that is linked and proved is the one wanted.
+pub(super) fn is_synced(view: &View) -> bool {
+    let target = match &view.wanted {
+        Desired::Target(target) | Desired::Suspended { target, .. } | Desired::Blocked { target, .. } => {
+            target
+        }
+        Desired::NotInState | Desired::Invalid(_) => return false,
+    };
+    let facts = Facts {
+        desired: Desired::Target(target.clone()),
+        running: crate::plan::Running::Yes,
+        ..view.facts.clone()
+    };
+    matches!(decide(&facts), Plan::InSync { .. })
+}

@@ -1,0 +1,311 @@
+//! Conditions: what machines read. Positive ones are always there, negative ones only while they are true.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::assess::target;
+use super::cause::{Cause, failed_on_current, is_revert_failed};
+use super::{Health, SourceView, Sync, View};
+use crate::plan::{Current, Desired, Running};
+use crate::record::history::{Entry, Outcome};
+use crate::record::journal::{Class, Failure};
+
+/// Types of conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Kind {
+    /// What should run runs and is well.
+    Ready,
+    /// What runs is well.
+    Healthy,
+    /// The state can be read.
+    SourceReady,
+    /// The state is one.
+    StateValid,
+    /// The artifact is here, or could be had.
+    ArtifactInStore,
+    /// An attempt is in progress.
+    Reconciling,
+    /// It will not move without a person or a new state.
+    Stalled,
+    /// The desired release failed here.
+    Quarantined,
+    /// landfall went back by itself.
+    RolledBack,
+    /// The host differs from what landfall left.
+    Drifted,
+}
+
+/// Whether it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConditionStatus {
+    /// It does.
+    True,
+    /// It does not.
+    False,
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// One condition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// What is said.
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// One word why.
+    pub reason: String,
+    /// A sentence why.
+    pub message: String,
+    /// When its status last changed, as far as this host knows.
+    pub last_transition: Option<Timestamp>,
+}
+
+/// Everything that can be said of a view, in the order of the types.
+pub(super) fn conditions(
+    view: &View,
+    cause: &Cause,
+    sync: Sync,
+    health: Health,
+    message: &str,
+) -> Vec<Condition> {
+    let mut said = Said { view, conditions: Vec::new() };
+    said.ready(cause, sync, health, message);
+    said.healthy(cause, health);
+    said.source_ready();
+    said.state_valid();
+    said.artifact_in_store();
+    said.reconciling(cause);
+    said.stalled(cause, message);
+    said.quarantined(cause);
+    said.rolled_back(sync);
+    said.drifted(cause);
+    said.conditions
+}
+
+struct Said<'a> {
+    view: &'a View,
+    conditions: Vec<Condition>,
+}
+
+impl Said<'_> {
+    fn say(&mut self, kind: Kind, status: ConditionStatus, reason: &str, message: impl Into<String>) {
+        let last_transition = self.view.kept.since(kind, status).or_else(|| self.last_event());
+        let (reason, message) = (reason.to_owned(), message.into());
+        self.conditions.push(Condition { kind, status, reason, message, last_transition });
+    }
+
+    /// A time for what nobody has recorded yet.
+    fn last_event(&self) -> Option<Timestamp> {
+        match (&self.view.journal, &self.view.last) {
+            (Some(journal), _) => Some(journal.started),
+            (None, Some(last)) => Some(ended(last)),
+            (None, None) => None,
+        }
+    }
+
+    fn ready(&mut self, cause: &Cause, sync: Sync, health: Health, message: &str) {
+        if sync == Sync::Synced && health == Health::Healthy && !matches!(cause, Cause::Attempt(_)) {
+            return self.say(Kind::Ready, ConditionStatus::True, "ReconciliationSucceeded", message);
+        }
+        self.say(Kind::Ready, ConditionStatus::False, &not_ready(self.view, cause), message);
+    }
+
+    fn healthy(&mut self, cause: &Cause, health: Health) {
+        let serving = &self.view.serving;
+        let counted = format!("{} of {} processes run", serving.pids.len(), serving.expected);
+        match (health, cause) {
+            (Health::Healthy, _) => {
+                self.say(Kind::Healthy, ConditionStatus::True, "ProbesPassing", "it proved healthy and runs");
+            }
+            (Health::Suspended, _) => {
+                let running = self.view.facts.running == Running::Yes;
+                let status = if running { ConditionStatus::Unknown } else { ConditionStatus::False };
+                self.say(Kind::Healthy, status, "Suspended", "nothing is healed while the app is suspended");
+            }
+            (Health::Missing, _) => {
+                self.say(Kind::Healthy, ConditionStatus::False, "NotStarted", "nothing runs here");
+            }
+            (Health::Progressing, _) => {
+                self.say(Kind::Healthy, ConditionStatus::Unknown, "Progressing", "it is on trial");
+            }
+            (_, Cause::WillNotRun(_)) => {
+                self.say(Kind::Healthy, ConditionStatus::False, "RestartBudgetExceeded", counted);
+            }
+            (Health::Degraded, _) if self.view.facts.running == Running::No => {
+                self.say(Kind::Healthy, ConditionStatus::False, "ProcessExited", counted);
+            }
+            (Health::Degraded, _) => {
+                let why = failed_on_current(self.view).and_then(|last| last.failure.as_ref());
+                let why = why.map_or_else(|| counted.clone(), |failure| failure.message.clone());
+                self.say(Kind::Healthy, ConditionStatus::False, "ProbesFailing", why);
+            }
+            (Health::Unknown, _) => {
+                let what = "what is linked never proved healthy here";
+                self.say(Kind::Healthy, ConditionStatus::Unknown, "NotProved", what);
+            }
+        }
+    }
+
+    fn source_ready(&mut self) {
+        match &self.view.source {
+            SourceView::Unknown => {}
+            SourceView::Ready | SourceView::Invalid(_) => {
+                self.say(Kind::SourceReady, ConditionStatus::True, "Succeeded", "the state was read");
+            }
+            SourceView::Unreachable(why) => {
+                self.say(Kind::SourceReady, ConditionStatus::False, "SourceUnreachable", why);
+            }
+        }
+    }
+
+    fn state_valid(&mut self) {
+        match (&self.view.source, &self.view.wanted) {
+            (SourceView::Invalid(why), _) => {
+                self.say(Kind::StateValid, ConditionStatus::False, invalid(why), why);
+            }
+            (_, Desired::Invalid(why)) => {
+                self.say(Kind::StateValid, ConditionStatus::False, "SchemaViolation", why);
+            }
+            (SourceView::Unreachable(_), Desired::NotInState) => {
+                self.say(
+                    Kind::StateValid,
+                    ConditionStatus::Unknown,
+                    "SourceUnreachable",
+                    "there is no state",
+                );
+            }
+            _ => self.say(Kind::StateValid, ConditionStatus::True, "Succeeded", "the state is valid"),
+        }
+    }
+
+    fn artifact_in_store(&mut self) {
+        let Some(wanted) = target(&self.view.wanted) else { return };
+        let last = self.view.last.as_ref().filter(|last| last.target.artifact == wanted.artifact);
+        let failure = last.and_then(|last| last.failure.as_ref());
+        if let Some(failure) = failure.filter(|failure| failure.class == Class::Supply) {
+            let (reason, message) = (failure.reason.clone(), failure.message.clone());
+            return self.say(Kind::ArtifactInStore, ConditionStatus::False, &reason, message);
+        }
+        if self.view.facts.candidate.is_some() {
+            return self.say(Kind::ArtifactInStore, ConditionStatus::True, "Succeeded", "it is on this host");
+        }
+        let what = "this host has not asked the store for it yet";
+        self.say(Kind::ArtifactInStore, ConditionStatus::Unknown, "NotFetched", what);
+    }
+
+    fn reconciling(&mut self, cause: &Cause) {
+        let Cause::Attempt(journal) = cause else { return };
+        let reason = if journal.resumed > 0 { "ProgressingWithRetry" } else { "Progressing" };
+        let what = format!("attempt {} is {}", journal.attempt, journal.stage);
+        self.say(Kind::Reconciling, ConditionStatus::True, reason, what);
+    }
+
+    fn stalled(&mut self, cause: &Cause, message: &str) {
+        let revert_failed = self.view.last.as_ref().is_some_and(is_revert_failed);
+        let nothing_runs = self.view.facts.current == Current::Absent;
+        let reason = match cause {
+            Cause::Attempt(_) | Cause::CutShort(_) => return,
+            _ if revert_failed && failed_on_current(self.view).is_some() => "RevertFailed",
+            Cause::Quarantined { .. } if nothing_runs => "NoRollbackTarget",
+            Cause::Quarantined { .. } => "Quarantined",
+            Cause::Blocked(_) => "Blocked",
+            Cause::StateInvalid(_) => "StateInvalid",
+            Cause::CurrentBroken(_) => "CurrentChanged",
+            Cause::WillNotRun(_) => "RestartBudgetExceeded",
+            Cause::Failed(last) if class_of(last) == Some(Class::Supply) => "RetriesExhausted",
+            Cause::Failed(last) if last.result == Outcome::Refused => "Refused",
+            _ => return,
+        };
+        self.say(Kind::Stalled, ConditionStatus::True, reason, message);
+    }
+
+    fn quarantined(&mut self, cause: &Cause) {
+        let Cause::Quarantined { attempt, release, failure } = cause else { return };
+        let what = format!("{} failed in attempt {attempt}: {}", release.version, failure.message);
+        self.say(Kind::Quarantined, ConditionStatus::True, reason_of(failure), what);
+    }
+
+    fn rolled_back(&mut self, sync: Sync) {
+        let reverted = self.view.last.as_ref().filter(|last| last.result == Outcome::Reverted);
+        let (Some(last), Sync::OutOfSync) = (reverted, sync) else { return };
+        let what = format!("attempt {} failed and the last healthy release was put back", last.attempt);
+        self.say(Kind::RolledBack, ConditionStatus::True, "Automatic", what);
+    }
+
+    fn drifted(&mut self, cause: &Cause) {
+        let (reason, what) = match cause {
+            Cause::Fine { env_changed: true } => {
+                ("EnvChanged", "an env file was edited since the start".to_owned())
+            }
+            Cause::CurrentBroken(why) => ("CurrentChanged", why.clone()),
+            _ if self.is_another_release() => {
+                ("WrongRelease", "processes of another release than the linked one run".to_owned())
+            }
+            Cause::ProcessMissing(release) | Cause::WillNotRun(release) => {
+                ("ProcessMissing", format!("{} should run and does not", release.version))
+            }
+            Cause::Suspended(_) if self.is_stopped() => {
+                ("ProcessMissing", "what is linked does not run".to_owned())
+            }
+            _ => return,
+        };
+        self.say(Kind::Drifted, ConditionStatus::True, reason, what);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.view.facts.running == Running::No && self.view.facts.current.release().is_some()
+    }
+
+    fn is_another_release(&self) -> bool {
+        let (linked, serving) = (self.view.facts.current.release(), self.view.serving.release.as_ref());
+        self.view.journal.is_none() && linked.is_some() && serving.is_some() && linked != serving
+    }
+}
+
+/// When an attempt ended.
+pub(super) fn ended(entry: &Entry) -> Timestamp {
+    let took = jiff::SignedDuration::from_millis(i64::try_from(entry.took_ms).unwrap_or(i64::MAX));
+    entry.started.checked_add(took).unwrap_or(entry.started)
+}
+
+fn class_of(entry: &Entry) -> Option<Class> {
+    entry.failure.as_ref().map(|failure| failure.class)
+}
+
+fn invalid(why: &str) -> &'static str {
+    if why.contains("apiVersion") { "UnsupportedVersion" } else { "InvalidState" }
+}
+
+fn not_ready(view: &View, cause: &Cause) -> String {
+    let last = view.last.as_ref();
+    let reason = match cause {
+        Cause::Attempt(_) | Cause::Pending | Cause::ProcessMissing(_) => "Progressing",
+        Cause::CutShort(_) => "Interrupted",
+        Cause::Suspended(_) => "Suspended",
+        Cause::NotInState => "NotInState",
+        Cause::StateInvalid(_) => "StateInvalid",
+        Cause::SourceUnreachable(_) => "SourceUnreachable",
+        Cause::Blocked(_) => "Blocked",
+        Cause::CurrentBroken(_) => "CurrentChanged",
+        Cause::WillNotRun(_) => "RestartBudgetExceeded",
+        Cause::Quarantined { .. } if last.is_some_and(is_revert_failed) => "RevertFailed",
+        Cause::Quarantined { failure, .. } => reason_of(failure),
+        Cause::Failed(entry) => entry.failure.as_ref().map_or("Failed", reason_of),
+        Cause::Fine { .. } => "NotProved",
+    };
+    reason.to_owned()
+}
+
+/// The condition's word for a failure.
+fn reason_of(failure: &Failure) -> &str {
+    match failure.class {
+        Class::Prepare | Class::Migrate => "StepFailed",
+        Class::Start | Class::Manager => "StartFailed",
+        Class::Health if failure.reason == "RevertFailed" => "RevertFailed",
+        Class::Health => "HealthCheckFailed",
+        Class::Supply => "ArtifactFailed",
+        Class::Refused | Class::Host => &failure.reason,
+    }
+}

@@ -1,0 +1,213 @@
+//! What runs, what should, and what to do about the difference.
+//!
+//! [`look`] gathers a [`View`], which changes nothing on the host; [`assess`] turns it into a [`Status`] and is
+//! pure; [`record`] keeps the times at which conditions changed, for the agent to call after each tick.
+
+mod assess;
+mod cause;
+mod conditions;
+mod kept;
+mod look;
+mod sentence;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use landfall_store::{ArtifactId, Name, Version};
+use serde::Serialize;
+
+use crate::plan::{Desired, Facts};
+use crate::record::history::Entry;
+use crate::record::journal::{Journal, Stage};
+use crate::record::release::ReleaseRef;
+
+pub use assess::assess;
+pub use conditions::{Condition, ConditionStatus, Kind};
+pub use kept::{KeptConditions, record};
+pub use look::{Around, look};
+
+/// Whether the release that runs is the one the state asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Sync {
+    /// It is.
+    Synced,
+    /// It is not, or not yet.
+    OutOfSync,
+    /// The state says nothing about it that could be compared.
+    Unknown,
+}
+
+/// How what runs now is, whatever is desired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Health {
+    /// It proved healthy and its processes run.
+    Healthy,
+    /// It is on trial.
+    Progressing,
+    /// It does not run as it should.
+    Degraded,
+    /// A person suspended the app: nothing is applied or healed.
+    Suspended,
+    /// Nothing runs.
+    Missing,
+    /// Nothing is known that would prove it.
+    Unknown,
+}
+
+/// What the agent does this second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Nothing.
+    Idle,
+    /// An attempt is in this stage.
+    In(Stage),
+}
+
+impl std::fmt::Display for Operation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Idle => f.pad("Idle"),
+            Self::In(stage) => stage.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Operation {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Wanted {
+    /// Which artifact.
+    pub artifact: ArtifactId,
+    /// What people call it, as far as this host knows.
+    pub version: Option<Version>,
+}
+
+/// What runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Running {
+    /// Which artifact.
+    pub artifact: ArtifactId,
+    /// What people call it.
+    pub version: Version,
+    /// The main process; none for a release of files only.
+    pub pid: Option<u32>,
+    /// Every process.
+    pub pids: Vec<u32>,
+    /// When the main process started.
+    pub since: Option<Timestamp>,
+    /// `/proc` shows that every process works in this very release.
+    pub attested: bool,
+}
+
+/// Everything there is to say about one app in one environment on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Which app.
+    pub app: Name,
+    /// In which environment.
+    pub environment: Name,
+    /// On which host.
+    pub host: Name,
+    /// Does what should run, run?
+    pub sync: Sync,
+    /// Is what runs well?
+    pub health: Health,
+    /// What is being done?
+    pub operation: Operation,
+    /// What should run.
+    pub desired: Option<Wanted>,
+    /// What runs.
+    pub running: Option<Running>,
+    /// The artifact that proved healthy last.
+    pub last_healthy: Option<ArtifactId>,
+    /// Where `landfall rollback` without `--to` goes.
+    pub rollback_target: Option<ArtifactId>,
+    /// The commit of the state that says what is desired.
+    pub state_commit: Option<String>,
+    /// The same for machines.
+    pub conditions: Vec<Condition>,
+    /// The same as a sentence.
+    pub message: String,
+    /// What to type next, where a person has something to do.
+    pub next: Option<String>,
+    /// Whether an agent works on this root.
+    pub agent: bool,
+}
+
+impl Status {
+    /// Whether nothing needs anybody's attention.
+    pub fn is_fine(&self) -> bool {
+        self.sync == Sync::Synced && self.health == Health::Healthy && self.next.is_none()
+    }
+
+    /// Whether what should run runs and is well.
+    pub fn is_synced_and_healthy(&self) -> bool {
+        self.sync == Sync::Synced && self.health == Health::Healthy
+    }
+}
+
+/// The processes of an app as they were found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Serving {
+    /// The release they belong to.
+    pub release: Option<ReleaseRef>,
+    /// Their pids, the main one first.
+    pub pids: Vec<u32>,
+    /// How many there should be; 0: the release is files only.
+    pub expected: u32,
+    /// When the main one started.
+    pub since: Option<Timestamp>,
+    /// Every one of them works in the release's directory.
+    pub attested: bool,
+}
+
+/// What is known of the source of the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceView {
+    /// Nobody said where it is; the last accepted state counts.
+    Unknown,
+    /// It was read and parsed.
+    Ready,
+    /// It cannot be read; the last accepted state counts.
+    Unreachable(String),
+    /// It was read and is no state; the last accepted one counts.
+    Invalid(String),
+}
+
+/// Everything a status is made of.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// On which host.
+    pub host: Name,
+    /// Which app.
+    pub app: Name,
+    /// In which environment.
+    pub environment: Name,
+    /// What the state says.
+    pub wanted: Desired,
+    /// What is wanted, as people call it.
+    pub wanted_version: Option<Version>,
+    /// What the decision looks at.
+    pub facts: Facts,
+    /// The attempt in progress.
+    pub journal: Option<Journal>,
+    /// The newest attempt that ended.
+    pub last: Option<Entry>,
+    /// What runs.
+    pub serving: Serving,
+    /// Where the state comes from.
+    pub source: SourceView,
+    /// The commit that holds it.
+    pub state_commit: Option<String>,
+    /// Whether an agent works on this root.
+    pub agent: bool,
+    /// Conditions as the agent last saw them.
+    pub kept: KeptConditions,
+    /// Now, by the wall clock; only shown.
+    pub now: Timestamp,
+}

@@ -1,0 +1,199 @@
+//! The answer for people: what should run, what runs, is it well, and if not why and what to type next.
+
+use landfall_store::{ArtifactId, Version};
+
+use super::assess::target;
+use super::cause::Cause;
+use super::{Health, View};
+use crate::plan::Running;
+use crate::record::history::Entry;
+use crate::record::journal::{Class, Journal, Stage};
+use crate::record::release::ReleaseRef;
+
+/// The sentence, and what to type next where there is something to do.
+pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, Option<String>) {
+    let (app, environment) = (&view.app, &view.environment);
+    let told = |message: String, next: String| (message, Some(next));
+    match cause {
+        Cause::Fine { env_changed: false } if health == Health::Healthy => (runs(view), None),
+        Cause::Fine { env_changed: false } => told(runs(view), format!("`landfall logs {app}`")),
+        Cause::Fine { env_changed: true } => told(
+            format!("{}; an env file was edited since, and it still has the old values", runs(view)),
+            format!("`landfall env {app}` names the changed keys; the next deploy takes them"),
+        ),
+        Cause::Attempt(journal) => (attempt(view, journal), None),
+        Cause::CutShort(journal) => told(
+            format!(
+                "attempt {} of {} was cut short while {}; {}",
+                journal.attempt,
+                aim(view, journal),
+                journal.stage,
+                runs(view)
+            ),
+            "`landfall watch` finishes it".to_owned(),
+        ),
+        Cause::Suspended(reason) => told(
+            format!("suspended: {reason}; {}, and nothing is applied or healed", runs(view)),
+            format!("take `suspend` of `{app}` out of the state to go on"),
+        ),
+        Cause::NotInState => told(
+            format!("the state does not name `{app}` in `{environment}`; {}", runs(view)),
+            format!("`landfall deploy {app} {environment} <version>` names an artifact"),
+        ),
+        Cause::StateInvalid(why) => told(
+            format!("the state is invalid, and the last accepted one stays in force: {why}; {}", runs(view)),
+            "`landfall state lint` shows every problem".to_owned(),
+        ),
+        Cause::SourceUnreachable(why) => told(
+            format!(
+                "the state cannot be read, and the last accepted one stays in force: {why}; {}",
+                runs(view)
+            ),
+            "put the file back, or name it with --state".to_owned(),
+        ),
+        Cause::Blocked(reason) => told(
+            format!("the state blocks {}: {reason}; {}", wanted(view), runs(view)),
+            format!("`landfall deploy {app} {environment} <version>` names another"),
+        ),
+        Cause::Quarantined { attempt, release, failure } => told(
+            format!(
+                "{} failed here in attempt {attempt}: {}; {}",
+                named(release),
+                failure.message,
+                runs(view)
+            ),
+            quarantined(view),
+        ),
+        Cause::CurrentBroken(why) => told(
+            format!("`current` is not as landfall left it, so nothing is touched: {why}"),
+            put_back(view),
+        ),
+        Cause::WillNotRun(release) => told(
+            format!("{} stopped and does not come back; landfall has stopped trying", named(release)),
+            format!("`landfall logs {app}` shows its last words; then deploy another version"),
+        ),
+        Cause::ProcessMissing(_) => told(missing(view), started_again(view)),
+        Cause::Failed(entry) => told(failed(view, entry), again(view, entry)),
+        Cause::Pending => {
+            told(format!("{} is wanted and not in service; {}", wanted(view), runs(view)), comes(view))
+        }
+    }
+}
+
+/// `2.14.0 (7f3a9c2e51d0)`.
+fn named(release: &ReleaseRef) -> String {
+    name(Some(&release.version), &release.artifact)
+}
+
+fn name(version: Option<&Version>, artifact: &ArtifactId) -> String {
+    match version {
+        Some(version) => format!("{version} ({})", artifact.short()),
+        None => format!("artifact {}", artifact.short()),
+    }
+}
+
+fn wanted(view: &View) -> String {
+    match target(&view.wanted) {
+        Some(target) => name(view.wanted_version.as_ref(), &target.artifact),
+        None => "nothing".to_owned(),
+    }
+}
+
+fn aim(view: &View, journal: &Journal) -> String {
+    let version = journal.to.as_ref().map(|release| &release.version).or(journal.target.version.as_ref());
+    let same = target(&view.wanted).is_some_and(|target| target.artifact == journal.target.artifact);
+    let known = if same { view.wanted_version.as_ref() } else { None };
+    name(version.or(known), &journal.target.artifact)
+}
+
+/// What runs, and how it is.
+fn runs(view: &View) -> String {
+    let proved =
+        view.facts.current.release().is_some_and(|current| view.facts.healthy.first() == Some(current));
+    match &view.serving.release {
+        None => "nothing runs".to_owned(),
+        Some(release) if view.facts.running == Running::No => format!("{} runs in part", named(release)),
+        Some(release) if proved && view.facts.current.release() == Some(release) => {
+            format!("{} runs and is healthy", named(release))
+        }
+        Some(release) => format!("{} runs", named(release)),
+    }
+}
+
+fn attempt(view: &View, journal: &Journal) -> String {
+    let what = format!("attempt {} of {} is {}", journal.attempt, aim(view, journal), journal.stage);
+    match journal.stage {
+        Stage::Reverting => {
+            let to = journal.healthy.as_ref().map_or_else(|| "nothing".to_owned(), named);
+            let why = journal.failure.as_ref().map_or("it failed", |failure| &failure.message);
+            format!("{what} to {to}: {why}")
+        }
+        stage if stage < Stage::Switching => format!("{what}; {} meanwhile", runs(view)),
+        _ => what,
+    }
+}
+
+fn quarantined(view: &View) -> String {
+    let (app, environment) = (&view.app, &view.environment);
+    let evidence = format!("`landfall describe {app}` shows the evidence");
+    match view.facts.healthy.is_empty() {
+        true => format!("{evidence}; deploy a fixed version"),
+        false => {
+            format!("{evidence}; deploy a fixed version, or `landfall rollback {app} {environment}`")
+        }
+    }
+}
+
+fn put_back(view: &View) -> String {
+    match view.facts.healthy.first() {
+        Some(healthy) => format!("make `current` a link to releases/{} again", healthy.name),
+        None => "remove `current`: nothing was ever healthy here".to_owned(),
+    }
+}
+
+fn missing(view: &View) -> String {
+    let linked = view.facts.current.release().map_or_else(|| "it".to_owned(), named);
+    let serving = &view.serving;
+    match serving.pids.len() {
+        0 => format!("{linked} should run and does not"),
+        count => format!("only {count} of {} processes of {linked} run", serving.expected),
+    }
+}
+
+fn started_again(view: &View) -> String {
+    let logs = format!("`landfall logs {}` shows its last words", view.app);
+    if view.agent {
+        format!("the agent starts it again; {logs}")
+    } else {
+        format!("`landfall watch` starts it again; {logs}")
+    }
+}
+
+fn failed(view: &View, entry: &Entry) -> String {
+    let version = entry.release.as_ref().map(|release| &release.version).or(entry.target.version.as_ref());
+    let what = name(version.or(view.wanted_version.as_ref()), &entry.target.artifact);
+    let why = entry.failure.as_ref().map_or("no reason was recorded", |failure| &failure.message);
+    format!("attempt {} of {what} failed while {}: {why}; {}", entry.attempt, entry.stage, runs(view))
+}
+
+fn again(view: &View, entry: &Entry) -> String {
+    let describe = format!("`landfall describe {}` shows the attempt", view.app);
+    match entry.failure.as_ref().map(|failure| failure.class) {
+        Some(Class::Refused) => format!("{describe}; correct what it names"),
+        Some(Class::Supply | Class::Host | Class::Manager) if view.agent => {
+            format!("the agent tries again; {describe}")
+        }
+        Some(Class::Supply | Class::Host | Class::Manager) => {
+            format!("`landfall watch` tries again; {describe}")
+        }
+        _ => describe,
+    }
+}
+
+fn comes(view: &View) -> String {
+    if view.agent {
+        "the agent takes it up in a moment".to_owned()
+    } else {
+        "`landfall watch` brings it into service".to_owned()
+    }
+}

@@ -1,0 +1,220 @@
+//! From configuration to the effects of one app: what a tick works with.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use landfall_store::Name;
+
+use super::{AgentError, Settings, Tuning};
+use crate::config::OnEnvChange;
+use crate::deploy::{App, Asking};
+use crate::disk::{Disk, RealDisk};
+use crate::effects::{Effects, Supply, SystemClock};
+use crate::host::{Host, Secret};
+use crate::layout::AppDir;
+use crate::plan::Desired;
+use crate::processes::{AppProcesses, Managers, Service};
+use crate::reconcile::{Tick, reconcile};
+use crate::record::RecordError;
+use crate::record::history::{History, Outcome};
+use crate::record::journal::{Class, Failure};
+use crate::record::quarantine::Quarantine;
+use crate::record::release::ReleaseRef;
+use crate::release::{EnvFiles, HostSupply, Tries, sweep};
+use crate::spec::RETAIN_RELEASES;
+use crate::start::direct::Direct;
+use crate::start::pm2::Pm2;
+use crate::start::{Account, Manager};
+use crate::step::Runner;
+
+/// What all apps of this host share.
+pub struct Shared {
+    /// The host.
+    pub host: Host,
+    /// Its environment.
+    pub environment: Name,
+    secret: Secret,
+    direct: Rc<dyn Manager>,
+    runner: Runner,
+    tries: Tries,
+    looks_only: bool,
+}
+
+/// One app of this host, with its effects.
+pub struct Site {
+    /// Its directories.
+    pub dir: AppDir,
+    /// What it is made of.
+    pub service: Service,
+    supply: HostSupply,
+    processes: AppProcesses,
+    clock: SystemClock,
+    retain: Option<u32>,
+    deploy_env_changes: bool,
+}
+
+impl Shared {
+    /// Everything but the apps. Only under the lock: it may make the host's secret.
+    pub fn new(settings: &Settings, tries: Tries) -> Result<Self, AgentError> {
+        let host = settings.host.clone();
+        let secret = host.secret_or_new()?;
+        Self::with_secret(host, settings.environment.clone(), secret, tries)
+    }
+
+    /// The same for a command that only looks: it makes nothing, and needs neither lock nor agent.
+    pub fn looking(host: Host, environment: Name) -> Result<Self, AgentError> {
+        // Without a secret there is no release whose identity could be compared.
+        let secret = host.secret()?.unwrap_or_default();
+        Ok(Self { looks_only: true, ..Self::with_secret(host, environment, secret, Tries::ONCE)? })
+    }
+
+    /// The same where the secret is known to exist.
+    pub fn with_secret(
+        host: Host,
+        environment: Name,
+        secret: Secret,
+        tries: Tries,
+    ) -> Result<Self, AgentError> {
+        let own = |error: std::io::Error| {
+            AgentError::Setup(Failure {
+                class: Class::Host,
+                reason: "NoExecutable".to_owned(),
+                message: format!("landfall cannot find its own program file: {error}"),
+            })
+        };
+        let direct: Rc<dyn Manager> = Rc::new(Direct::new().map_err(own)?);
+        let runner = Runner::new().map_err(own)?;
+        Ok(Self { host, environment, secret, direct, runner, tries, looks_only: false })
+    }
+
+    /// The managers of apps that run as this account. pm2 has one home, and so one daemon, for each.
+    fn managers(&self, account: Option<&Account>) -> Managers {
+        let user = account.map_or("self", |account| account.name.as_str());
+        let path = self.host.clean_env(account).remove("PATH").unwrap_or_default();
+        let home = self.host.root.pm2().join(user);
+        let pm2 = match self.looks_only {
+            // What pm2 runs is read from /proc; whoever looks need not have pm2 on their own PATH.
+            true => Pm2::with_program("pm2".into(), home, &path),
+            false => Pm2::on_path(home, &path),
+        };
+        Managers {
+            direct: Rc::clone(&self.direct),
+            pm2: pm2.map(|pm2| Rc::new(pm2) as Rc<dyn Manager>).map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Apps with records on this host, in this environment.
+    pub fn apps_on_disk(&self) -> Result<BTreeSet<Name>, RecordError> {
+        let apps = self.host.root.apps();
+        let names = RealDisk.list(&apps).map_err(RecordError::io(&apps))?;
+        let here = |name: &Name| apps.join(name.as_str()).join(self.environment.as_str()).is_dir();
+        Ok(names.iter().filter_map(|name| name.parse().ok()).filter(here).collect())
+    }
+
+    /// One app.
+    pub fn site(&self, app: &Name, tuning: Tuning) -> Result<Site, AgentError> {
+        let config = self.host.config.app(app).unwrap_or_default();
+        let dir = self.host.root.app(app, &self.environment, config.dir.as_deref());
+        let account = self.host.account(app, config.user.as_deref())?;
+        let service = Service {
+            managers: self.managers(account.as_ref()),
+            app: app.clone(),
+            environment: self.environment.clone(),
+            dir: dir.clone(),
+            roles: self.host.config.roles.clone(),
+            account,
+            start: config.start,
+            limits: tuning.limits,
+            runner: self.runner.clone(),
+        };
+        let env_files = EnvFiles { base: None, local: None, dir: config.env_dir, host: config.env };
+        let supply = HostSupply::new(self.host.clone(), self.secret, &service, env_files, self.tries);
+        Ok(Site {
+            dir,
+            processes: AppProcesses::new(service.clone()),
+            service,
+            supply,
+            clock: SystemClock::default(),
+            retain: tuning.retain,
+            deploy_env_changes: config.on_env_change == OnEnvChange::Deploy,
+        })
+    }
+}
+
+impl Site {
+    /// What a deploy of this app does to the world.
+    pub fn effects(&self) -> Effects<'_> {
+        Effects { disk: &RealDisk, supply: &self.supply, processes: &self.processes, clock: &self.clock }
+    }
+
+    /// The releases of this app.
+    pub const fn supply(&self) -> &HostSupply {
+        &self.supply
+    }
+
+    /// The processes of this app.
+    pub const fn processes(&self) -> &AppProcesses {
+        &self.processes
+    }
+
+    /// Whether an env edit alone is deployed here.
+    pub const fn deploys_env_changes(&self) -> bool {
+        self.deploy_env_changes
+    }
+
+    /// The app, with what is remembered of it.
+    pub fn app(&self) -> Result<App, RecordError> {
+        Ok(App {
+            name: self.service.app.clone(),
+            environment: self.service.environment.clone(),
+            history: History::read(&RealDisk, &self.dir)?,
+            quarantine: Quarantine::read(&RealDisk, &self.dir)?,
+            dir: self.dir.clone(),
+        })
+    }
+
+    /// Ends every process of the linked release, as before another one is started.
+    pub async fn stop(&self) -> Result<(), Failure> {
+        let (_, record) = crate::observe::current(
+            &self.app().map_err(|error| crate::release::failure(Class::Host, "RecordFailed", error))?,
+            self.effects(),
+        )
+        .await;
+        match record {
+            Some(record) => self.effects().processes.stop(&record).await,
+            None => Ok(()),
+        }
+    }
+
+    /// One tick.
+    pub async fn tick(&self, wanted: Desired, asking: Asking<'_>) -> Result<Tick, RecordError> {
+        for dir in self.dir.to_create() {
+            RealDisk.create_dir(&dir).map_err(RecordError::io(&dir))?;
+        }
+        let mut app = self.app()?;
+        let span =
+            tracing::info_span!("app", name = %self.service.app, environment = %self.service.environment);
+        let tick = reconcile(&mut app, self.effects(), wanted, self.deploy_env_changes, asking);
+        let tick = tracing::Instrument::instrument(tick, span).await?;
+        if let Tick::Attempted(entry) = &tick
+            && entry.result == Outcome::Healthy
+        {
+            self.clean(&app, entry.release.as_ref()).await;
+        }
+        Ok(tick)
+    }
+
+    /// Old releases go; trouble with that never changes a verdict.
+    async fn clean(&self, app: &App, desired: Option<&ReleaseRef>) {
+        let spec = match desired {
+            Some(release) => self.supply.load(&release.name).await.ok().and_then(|record| record.spec.retain),
+            None => None,
+        };
+        let keep = self.retain.or(spec).unwrap_or(RETAIN_RELEASES) as usize;
+        match sweep(&self.dir, &app.history, keep, desired.map(|release| release.name.as_str())) {
+            Ok(gone) if gone.is_empty() => {}
+            Ok(gone) => tracing::info!(app = %app.name, releases = ?gone, "old releases removed"),
+            Err(error) => tracing::warn!(app = %app.name, %error, "old releases were not removed"),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A deliberately naive backend that keeps the trait honest.
+
+use std::collections::BTreeMap;
+use std::io::{self, Cursor, Read, Write};
+use std::sync::{Mutex, MutexGuard};
+
+use super::{Access, Backend, BackendError, Cost, Key, Listed, Put, Upload};
+
+#[derive(Default)]
+pub(crate) struct MemoryBackend(Mutex<BTreeMap<Key, Vec<u8>>>);
+
+impl MemoryBackend {
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<Key, Vec<u8>>> {
+        self.0.lock().unwrap()
+    }
+}
+
+struct MemoryUpload<'a>(&'a MemoryBackend, Vec<u8>);
+
+impl Write for MemoryUpload<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.1.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Upload for MemoryUpload<'_> {
+    fn commit(self: Box<Self>, key: &Key) -> Result<Put, BackendError> {
+        let mut objects = self.0.objects();
+        if objects.contains_key(key) {
+            return Ok(Put::Existed);
+        }
+        objects.insert(key.clone(), self.1);
+        Ok(Put::Stored)
+    }
+}
+
+impl Backend for MemoryBackend {
+    fn location(&self) -> String {
+        "memory".to_owned()
+    }
+    fn cost(&self) -> Cost {
+        Cost { parallel: 1, gap_bytes: 0, run_bytes: u64::MAX }
+    }
+    fn size(&self, key: &Key) -> Result<Option<u64>, BackendError> {
+        Ok(self.objects().get(key).map(|bytes| bytes.len() as u64))
+    }
+    fn read(&self, key: &Key, offset: u64, length: u64) -> Result<Box<dyn Read + Send + '_>, BackendError> {
+        let objects = self.objects();
+        let bytes = objects
+            .get(key)
+            .ok_or_else(|| BackendError::NotFound { key: key.clone(), at: self.location() })?;
+        let rest = bytes.get(offset as usize..).unwrap_or_default().to_vec();
+        Ok(Box::new(Cursor::new(rest).take(length)))
+    }
+    fn begin(&self, _under: Option<&Key>, _access: Access) -> Result<Box<dyn Upload + '_>, BackendError> {
+        Ok(Box::new(MemoryUpload(self, Vec::new())))
+    }
+    fn replace(&self, key: &Key, bytes: &[u8]) -> Result<(), BackendError> {
+        self.objects().insert(key.clone(), bytes.to_vec());
+        Ok(())
+    }
+    fn list(&self, under: &Key) -> Result<Vec<Listed>, BackendError> {
+        let prefix = format!("{under}/");
+        let objects = self.objects();
+        let below = objects.iter().filter(|(key, _)| key.as_str().starts_with(&prefix));
+        Ok(below.map(|(key, bytes)| Listed { key: key.clone(), size: bytes.len() as u64 }).collect())
+    }
+    fn delete(&self, key: &Key) -> Result<(), BackendError> {
+        self.objects().remove(key);
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+//! Where a store's objects are kept: one small trait, one file for each kind of place.
+//!
+//! Every call blocks. A backend moves bytes and promises durability; it never judges content, because whoever
+//! reads an object verifies it against its name. Network backends fit the same trait.
+
+mod dir;
+mod key;
+#[cfg(test)]
+mod memory;
+
+use std::io::{self, Read, Write};
+
+pub use dir::DirBackend;
+pub use key::{Key, KeyError};
+#[cfg(test)]
+pub(crate) use memory::MemoryBackend;
+
+/// Who may read an object where the backend knows users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody who can reach the store.
+    Public,
+    /// The store's owner: env layers hold secrets.
+    Private,
+}
+
+/// Whether a new object had to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is new.
+    Stored,
+    /// It was there; nothing was changed.
+    Existed,
+}
+
+/// An object that `list` found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Its key.
+    pub key: Key,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What a request costs here, so that a fetch can choose between more requests and more bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Requests worth having in flight.
+    pub parallel: usize,
+    /// Unwanted bytes that are cheaper to read than another request.
+    pub gap_bytes: u64,
+    /// Bytes after which another request costs nothing that matters.
+    pub run_bytes: u64,
+}
+
+/// An object being written. Dropped without [`Upload::commit`], it never existed.
+pub trait Upload: Write + Send {
+    /// Makes the bytes written so far the object `key`, unless it exists. Durable when it returns.
+    fn commit(self: Box<Self>, key: &Key) -> Result<Put, BackendError>;
+}
+
+/// A place for objects.
+pub trait Backend: Send + Sync {
+    /// The place, for messages.
+    fn location(&self) -> String;
+
+    /// What a request costs here.
+    fn cost(&self) -> Cost;
+
+    /// The size of an object; `None` if it does not exist.
+    fn size(&self, key: &Key) -> Result<Option<u64>, BackendError>;
+
+    /// A stream of `length` bytes of an object from `offset` on; it ends early if the object does.
+    fn read(&self, key: &Key, offset: u64, length: u64) -> Result<Box<dyn Read + Send + '_>, BackendError>;
+
+    /// Begins a new immutable object below the directory `under` (`None`: at the top). Its key may depend on
+    /// its bytes.
+    fn begin(&self, under: Option<&Key>, access: Access) -> Result<Box<dyn Upload + '_>, BackendError>;
+
+    /// Writes or overwrites a mutable object: readers see the old bytes or the new ones. Durable when it returns.
+    fn replace(&self, key: &Key, bytes: &[u8]) -> Result<(), BackendError>;
+
+    /// Every object below `under`, in order of their keys; none if there is no such directory.
+    fn list(&self, under: &Key) -> Result<Vec<Listed>, BackendError>;
+
+    /// Removes an object; it is no error if it does not exist.
+    fn delete(&self, key: &Key) -> Result<(), BackendError>;
+}
+
+impl dyn Backend + '_ {
+    /// A whole object of at most `max` bytes.
+    pub fn get(&self, key: &Key, max: u64) -> Result<Vec<u8>, BackendError> {
+        let mut bytes = Vec::new();
+        self.read(key, 0, max.saturating_add(1))?
+            .read_to_end(&mut bytes)
+            .map_err(|source| BackendError::io("read", key, self.location(), source))?;
+        if bytes.len() as u64 > max {
+            return Err(BackendError::TooLarge { key: key.clone(), at: self.location(), max });
+        }
+        Ok(bytes)
+    }
+
+    /// Like [`get`](Self::get), but absence is an answer.
+    pub fn find(&self, key: &Key, max: u64) -> Result<Option<Vec<u8>>, BackendError> {
+        match self.get(key, max) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(BackendError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores a new immutable object under a key known before, unless it exists.
+    pub fn put_new(&self, key: &Key, bytes: &[u8], access: Access) -> Result<Put, BackendError> {
+        let mut upload = self.begin(key.top().as_ref(), access)?;
+        upload.write_all(bytes).map_err(|source| BackendError::io("write", key, self.location(), source))?;
+        upload.commit(key)
+    }
+}
+
+/// Why a backend could not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// No such object.
+    #[error("`{key}` is not in the store {at}")]
+    NotFound {
+        /// The object.
+        key: Key,
+        /// The store.
+        at: String,
+    },
+    /// An object is larger than anything of its kind.
+    #[error("`{key}` in the store {at} is larger than {max} bytes, so it is not what its name says")]
+    TooLarge {
+        /// The object.
+        key: Key,
+        /// The store.
+        at: String,
+        /// The bound.
+        max: u64,
+    },
+    /// The place refused or failed.
+    #[error("cannot {action} `{key}` in the store {at}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The object.
+        key: String,
+        /// The store.
+        at: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl BackendError {
+    pub(crate) fn io(action: &'static str, key: &Key, at: String, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::NotFound {
+            return Self::NotFound { key: key.clone(), at };
+        }
+        Self::Io { action, key: key.to_string(), at, source }
+    }
+}
+
+#[cfg(test)]
+mod contract {
+    //! What every backend must do; each test runs against all of them.
+
+    use super::*;
+
+    fn each(test: impl Fn(&dyn Backend)) {
+        let dir = tempfile::tempdir().unwrap();
+        test(&DirBackend::create(dir.path()).unwrap());
+        test(&MemoryBackend::default());
+    }
+
+    fn key(text: &str) -> Key {
+        Key::new(text).unwrap()
+    }
+
+    #[test]
+    fn an_object_reads_back_whole_and_in_ranges() {
+        each(|backend| {
+            assert_eq!(backend.put_new(&key("a/b/c"), b"hello", Access::Public).unwrap(), Put::Stored);
+            assert_eq!(backend.get(&key("a/b/c"), 5).unwrap(), b"hello");
+            assert_eq!(backend.size(&key("a/b/c")).unwrap(), Some(5));
+            let mut text = String::new();
+            backend.read(&key("a/b/c"), 1, 3).unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, "ell");
+            text.clear();
+            backend.read(&key("a/b/c"), 4, 30).unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, "o", "a range past the end is short, not an error");
+        });
+    }
+
+    #[test]
+    fn a_missing_object_is_not_found_and_has_no_size() {
+        each(|backend| {
+            assert!(matches!(backend.get(&key("a/b"), 9), Err(BackendError::NotFound { .. })));
+            assert_eq!(backend.find(&key("a/b"), 9).unwrap(), None);
+            assert_eq!(backend.size(&key("a/b")).unwrap(), None);
+            assert_eq!(backend.list(&key("a")).unwrap(), []);
+            backend.delete(&key("a/b")).unwrap();
+        });
+    }
+
+    #[test]
+    fn an_object_above_the_bound_is_refused() {
+        each(|backend| {
+            backend.put_new(&key("a/b"), b"123456", Access::Public).unwrap();
+            assert!(matches!(backend.get(&key("a/b"), 5), Err(BackendError::TooLarge { .. })));
+        });
+    }
+
+    #[test]
+    fn a_second_put_changes_nothing() {
+        each(|backend| {
+            assert_eq!(backend.put_new(&key("a/b"), b"one", Access::Public).unwrap(), Put::Stored);
+            assert_eq!(backend.put_new(&key("a/b"), b"two", Access::Public).unwrap(), Put::Existed);
+            assert_eq!(backend.get(&key("a/b"), 9).unwrap(), b"one");
+        });
+    }
+
+    #[test]
+    fn an_upload_that_is_not_committed_never_existed() {
+        each(|backend| {
+            let mut upload = backend.begin(Some(&key("packs")), Access::Public).unwrap();
+            upload.write_all(b"half").unwrap();
+            assert_eq!(backend.list(&key("packs")).unwrap(), []);
+            drop(upload);
+            assert_eq!(backend.list(&key("packs")).unwrap(), []);
+        });
+    }
+
+    #[test]
+    fn replace_overwrites_and_delete_removes() {
+        each(|backend| {
+            backend.replace(&key("refs/web/1"), b"a").unwrap();
+            backend.replace(&key("refs/web/1"), b"bb").unwrap();
+            assert_eq!(backend.get(&key("refs/web/1"), 9).unwrap(), b"bb");
+            backend.delete(&key("refs/web/1")).unwrap();
+            assert_eq!(backend.find(&key("refs/web/1"), 9).unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn a_list_is_sorted_and_stays_below_its_directory() {
+        each(|backend| {
+            for name in ["a/y/2", "a/x/1", "ab/z", "a/x/10"] {
+                backend.put_new(&key(name), name.as_bytes(), Access::Private).unwrap();
+            }
+            let found: Vec<_> = backend.list(&key("a")).unwrap();
+            let found: Vec<_> = found.iter().map(|item| (item.key.as_str(), item.size)).collect();
+            assert_eq!(found, [("a/x/1", 5), ("a/x/10", 6), ("a/y/2", 5)]);
+        });
+    }
+}

@@ -1,0 +1,56 @@
+//! Reading single objects: their bytes against their names, before anything is parsed.
+
+use crate::artifact::Artifact;
+use crate::backend::{BackendError, Key};
+use crate::digest::{ArtifactId, TreeId};
+use crate::error::StoreError;
+use crate::inflate::inflate;
+use crate::layout;
+use crate::limits::{ARTIFACT_BYTES_MAX, TREE_BYTES_MAX};
+use crate::store::Store;
+use crate::tree::Tree;
+
+/// Reads an artifact and verifies its bytes against its id.
+pub fn artifact(store: &Store, id: &ArtifactId) -> Result<Artifact, StoreError> {
+    let key = layout::artifact(id);
+    read_twice(store, &key, ARTIFACT_BYTES_MAX, |bytes| {
+        if ArtifactId::of(&bytes) != *id {
+            return Err("its bytes do not match its id".to_owned());
+        }
+        Artifact::decode(&bytes).map_err(|error| error.to_string())
+    })
+}
+
+/// Reads a tree and verifies its canonical bytes against its id.
+pub fn tree(store: &Store, id: &TreeId) -> Result<Tree, StoreError> {
+    let key = layout::tree(id);
+    read_twice(store, &key, TREE_BYTES_MAX, |stored| {
+        let bytes = inflate(&stored, TREE_BYTES_MAX).map_err(|error| error.to_string())?;
+        if TreeId::of(&bytes) != *id {
+            return Err("its bytes do not match its id".to_owned());
+        }
+        Tree::decode(&bytes).map_err(|error| error.to_string())
+    })
+}
+
+/// Reads and checks an object; a first answer that fails the check may have been damaged on its way, so it
+/// is asked for once more before it is called damaged.
+fn read_twice<T>(
+    store: &Store,
+    key: &Key,
+    max: usize,
+    check: impl Fn(Vec<u8>) -> Result<T, String>,
+) -> Result<T, StoreError> {
+    let read = || match store.backend().get(key, max as u64) {
+        Ok(bytes) => Ok(check(bytes)),
+        Err(BackendError::TooLarge { .. }) => Ok(Err("it is larger than any".to_owned())),
+        Err(error) => Err(error),
+    };
+    match read()? {
+        Ok(value) => Ok(value),
+        Err(first) => {
+            tracing::warn!(object = %key, why = first, "damaged on first read, reading again");
+            read()?.map_err(|why| store.damaged(key, why))
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A store as a source of contents, for copying to another one.
+
+use std::collections::VecDeque;
+use std::io::{self, Cursor, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::large::LargeContent;
+use super::read::read_exactly;
+use super::{locate, other_places};
+use crate::blob::{BlobSource, Want};
+use crate::digest::BlobId;
+use crate::error::StoreError;
+use crate::fetch::read::Miss;
+use crate::layout;
+use crate::locator::{PackFrame, Place, Places};
+use crate::pack::FrameDecoder;
+use crate::store::Store;
+use crate::tree::Tree;
+
+/// Frames kept decoded: contents are asked for in tree order, which is the order of frames, by a few threads.
+const FRAMES_KEPT: usize = 8;
+
+/// The contents of a tree in a store.
+pub struct StoreSource<'a> {
+    store: &'a Store,
+    places: Places,
+    kept: Mutex<VecDeque<(PackFrame, Arc<Vec<u8>>)>>,
+}
+
+impl<'a> StoreSource<'a> {
+    /// Finds the contents of a tree: by its locator, or by the packs' directories.
+    pub fn new(store: &'a Store, tree: &Tree) -> Result<Self, StoreError> {
+        let wants = super::wants(&[tree]);
+        let mut places = locate(store, &[tree], &wants)?;
+        let lost = |want: &&Want| want.size > 0 && !places.contains_key(&want.blob);
+        let lost: Vec<Miss> =
+            wants.iter().filter(lost).map(|want| Miss { want: *want, why: String::new() }).collect();
+        if !lost.is_empty() {
+            let others = other_places(store, &lost, &places)?;
+            places.extend(others.into_iter().filter_map(|(blob, mut found)| Some((blob, found.pop()?))));
+        }
+        Ok(Self { store, places, kept: Mutex::default() })
+    }
+
+    /// Where the contents are.
+    pub(crate) const fn places(&self) -> &Places {
+        &self.places
+    }
+
+    fn frame(&self, place: PackFrame) -> io::Result<Arc<Vec<u8>>> {
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, raw)) = kept().iter().find(|(frame, _)| *frame == place) {
+            return Ok(Arc::clone(raw));
+        }
+        let frame = place.frame;
+        let other = |error: crate::backend::BackendError| io::Error::other(error.to_string());
+        let key = layout::pack(&place.pack);
+        let mut reader =
+            self.store.backend().read(&key, frame.offset, u64::from(frame.stored)).map_err(other)?;
+        let stored = read_exactly(&mut *reader, &mut { frame.offset }, frame)?;
+        let raw = FrameDecoder::new()?.decode(&stored, frame.offset, frame.raw as usize);
+        let raw = Arc::new(raw.map_err(io::Error::other)?);
+        let mut kept = kept();
+        kept.truncate(FRAMES_KEPT - 1);
+        kept.push_front((place, Arc::clone(&raw)));
+        Ok(raw)
+    }
+}
+
+impl BlobSource for StoreSource<'_> {
+    fn open(&self, blob: &BlobId, size: u64) -> io::Result<Box<dyn Read + '_>> {
+        let place = self.places.get(blob).ok_or_else(|| io::Error::other("no pack has it"))?;
+        let Place { frames, offset } = place;
+        if let [frame] = frames.as_slice() {
+            let raw = self.frame(*frame)?;
+            let from = *offset as usize;
+            let end = from.saturating_add(size as usize);
+            let content = raw.get(from..end).ok_or_else(|| io::Error::other("it is not inside its frame"))?;
+            return Ok(Box::new(Cursor::new(content.to_vec())));
+        }
+        Ok(Box::new(LargeContent::open(self.store.backend(), frames, Box::new(|_| Ok(())))?))
+    }
+}

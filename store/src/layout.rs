@@ -1,0 +1,74 @@
+//! Where a store keeps what: the keys of its objects.
+
+use crate::backend::Key;
+use crate::digest::{ArtifactId, Digest, PackId, TreeId};
+use crate::name::{Name, Version};
+
+/// The store's own record.
+pub fn record() -> Key {
+    tame("landfall-store.json".to_owned())
+}
+
+/// An artifact's canonical JSON.
+pub fn artifact(id: &ArtifactId) -> Key {
+    object("artifacts", &id.0, "json")
+}
+
+/// A tree's canonical bytes, compressed.
+pub fn tree(id: &TreeId) -> Key {
+    object("trees", &id.0, "zst")
+}
+
+/// A pack.
+pub fn pack(id: &PackId) -> Key {
+    object("packs", &id.0, "lfp")
+}
+
+/// A copy of a pack's directory. Env layers' packs have none, so that nothing is ever shared with them.
+pub fn index(id: &PackId) -> Key {
+    object("packs", &id.0, "idx")
+}
+
+/// Where a tree's contents are.
+pub fn locator(id: &TreeId) -> Key {
+    object("loc", &id.0, "json.zst")
+}
+
+/// What a version of an app is.
+pub fn reference(app: &Name, version: &Version) -> Key {
+    tame(format!("refs/{app}/{version}.json"))
+}
+
+/// The versions of an app.
+pub fn references_of(app: &Name) -> Key {
+    tame(format!("refs/{app}"))
+}
+
+/// The versions of all apps.
+pub fn references() -> Key {
+    tame("refs".to_owned())
+}
+
+/// All artifacts.
+pub fn artifacts() -> Key {
+    tame("artifacts".to_owned())
+}
+
+/// All packs and their directories.
+pub fn packs() -> Key {
+    tame("packs".to_owned())
+}
+
+/// The id that an object's key names, if its file name is 64 hex digits and `suffix`.
+pub fn digest_of(key: &Key, suffix: &str) -> Option<Digest> {
+    key.name().strip_suffix(suffix)?.strip_suffix('.')?.parse().ok()
+}
+
+fn object(directory: &str, id: &Digest, suffix: &str) -> Key {
+    let hex = id.to_string();
+    tame(format!("{directory}/{}/{hex}.{suffix}", &hex[..2]))
+}
+
+fn tame(text: String) -> Key {
+    Key::new(text).expect("names, versions and ids are made of the characters that keys allow")
+}

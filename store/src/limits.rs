@@ -1,0 +1,52 @@
+//! Every bound of the formats, in one place, each with its reason.
+
+/// Bytes of an app, environment, layer, role or host name: one DNS label, so names fit everywhere hosts do.
+pub const NAME_BYTES_MAX: usize = 63;
+/// Bytes of a version: with a suffix it still fits a file name of 255 bytes.
+pub const VERSION_BYTES_MAX: usize = 128;
+/// Bytes of one path component: the limit of every Linux file system.
+pub const COMPONENT_BYTES_MAX: usize = 255;
+/// Bytes of a whole path: Linux's PATH_MAX.
+pub const PATH_BYTES_MAX: usize = 4096;
+/// Components of a path: deeper trees cannot be removed with a bounded stack (nix#3541).
+pub const DEPTH_MAX: usize = 128;
+/// Bytes of a symbolic link's target: PATH_MAX less the terminating NUL.
+pub const LINK_BYTES_MAX: usize = 4095;
+/// Entries of one layer's tree: fifteen times the largest `node_modules` measured.
+pub const LAYER_ENTRIES_MAX: usize = 1_000_000;
+/// Bytes of one file: what the kernel and JSON's exact integers both hold.
+pub const FILE_BYTES_MAX: u64 = (1 << 53) - 1;
+/// Bytes of an artifact's canonical JSON.
+pub const ARTIFACT_BYTES_MAX: usize = 1 << 20;
+/// Layers of one artifact.
+pub const LAYERS_MAX: usize = 256;
+/// Uncompressed bytes of one pack frame: the unit of streaming, parallel decoding and memory.
+pub const FRAME_RAW_BYTES_MAX: usize = 4 << 20;
+/// Uncompressed bytes gathered into one frame from small files (measured: 256 KiB keeps 97 % of the
+/// ratio of one stream and needs 645 decodes instead of 30,016 for a real `node_modules`).
+pub const FRAME_RAW_BYTES_TARGET: usize = 256 << 10;
+/// Compressed bytes at which a pack is closed.
+pub const PACK_BYTES_TARGET: u64 = 32 << 20;
+/// Compressed bytes of a pack's directory: a million objects fit.
+pub const PACK_DIRECTORY_BYTES_MAX: u64 = 64 << 20;
+/// zstd window a frame may ask for, as a power of two (8 MiB).
+pub const WINDOW_LOG_MAX: u32 = 23;
+/// Objects of one pack: bounds what reading a directory costs in memory; fuller packs are closed early.
+pub const PACK_OBJECTS_MAX: usize = 262_144;
+/// Uncompressed bytes of a pack's directory or a locator: [`PACK_OBJECTS_MAX`] lines of JSON.
+pub const PACK_DIRECTORY_RAW_BYTES_MAX: usize = 32 << 20;
+/// Uncompressed bytes of a locator: a million pairs of integers, and a frame for each at worst.
+pub const LOCATOR_RAW_BYTES_MAX: usize = 64 << 20;
+/// Uncompressed bytes of one tree: a million entries of 268 bytes.
+pub const TREE_BYTES_MAX: usize = 256 << 20;
+/// How much larger than its stored form a tree, locator or directory may claim to be: real ones reach 30.
+pub const INFLATION_MAX: usize = 256;
+/// Bytes of a ref or of `landfall-store.json`.
+pub const RECORD_BYTES_MAX: u64 = 64 << 10;
+/// Packs a locator may name beside those that its bytes fill: bounds the requests of a cold fetch.
+pub const LOCATOR_SPARE_PACKS_MAX: usize = 8;
+/// Sum of `.idx` bytes that a push loads to find what the store has; beyond it only the app's own
+/// versions are compared.
+pub const INDEX_BYTES_MAX: u64 = 32 << 20;
+/// Bytes of a store key: what S3 allows.
+pub const KEY_BYTES_MAX: usize = 1024;

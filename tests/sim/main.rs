@@ -1,0 +1,293 @@
+//! The whole flow of an attempt on a simulated host: crashes at every write, random histories, random faults.
+//!
+//! What is simulated: landfall's records and `current` (each write atomic and durable on return, the one a
+//! crash hits applied, not applied, or torn where appends can tear), releases on disk, processes, health.
+//! What is real: `reconcile`, `decide`, `recover`, `deploy`, the journal, the history, the quarantine.
+
+mod world;
+
+use landfall::plan::Desired;
+use landfall::reconcile::Tick;
+use landfall::record::history::{History, Outcome};
+use world::{Nature, World};
+
+/// The desired version of each scenario in turn; crashes are injected into the last one.
+fn scenarios() -> Vec<(&'static str, Vec<(&'static str, Nature)>)> {
+    use Nature::{BadMigration, BadStart, BadStep, Good, Unhealthy};
+    vec![
+        ("first deploy", vec![("a", Good)]),
+        ("upgrade", vec![("a", Good), ("b", Good)]),
+        ("failed step", vec![("a", Good), ("b", BadStep)]),
+        ("failed migration", vec![("a", Good), ("b", BadMigration)]),
+        ("does not start", vec![("a", Good), ("b", BadStart)]),
+        ("unhealthy", vec![("a", Good), ("b", Unhealthy)]),
+        ("unhealthy first", vec![("a", Unhealthy)]),
+        ("rollback", vec![("a", Good), ("b", Good), ("a", Good)]),
+        ("rollback past a bad one", vec![("a", Good), ("b", Unhealthy), ("a", Good)]),
+        ("good after bad", vec![("a", Good), ("b", Unhealthy), ("c", Good)]),
+        ("good after a failed step", vec![("a", Good), ("b", BadStep), ("c", Good)]),
+        ("bad after good after bad", vec![("a", Good), ("b", Unhealthy), ("c", Good), ("d", Unhealthy)]),
+    ]
+}
+
+fn settle(world: &World, name: &str) {
+    for _ in 0..4 {
+        if matches!(
+            world.tick(&world.wants(name)),
+            Ok(Tick::InSync { .. } | Tick::Refused(_) | Tick::Held(_))
+        ) {
+            return;
+        }
+    }
+}
+
+/// What must hold at every instant, crash or not.
+fn check_always(world: &World, story: &str) {
+    if let Some(current) = world.current() {
+        assert!(world.is_prepared(&current), "{story}: `current` names {current}, which is not complete");
+    } else {
+        assert!(!world.ever_healthy(), "{story}: `current` is gone though a release was healthy");
+    }
+}
+
+/// What must hold once the host has come to rest with `name` wanted.
+fn check_at_rest(world: &World, name: &str, story: &str) {
+    check_always(world, story);
+    let history = world.history();
+    let last_good = history.healthy().first().map(|release| release.name.clone());
+    assert_eq!(world.current(), last_good, "{story}: what is linked is not what proved healthy last");
+    assert_eq!(world.serving(), last_good, "{story}: what runs is not what proved healthy last");
+    if world.nature(name) == Nature::Good {
+        assert_eq!(
+            last_good.as_deref(),
+            Some(world.release_name(name).as_str()),
+            "{story}: it did not converge"
+        );
+    }
+    assert!(!world.has_journal(), "{story}: an attempt is still open");
+    let writes = world.writes();
+    world.tick(&world.wants(name)).expect("a tick at rest does not fail");
+    let again = world.writes() - writes;
+    assert_eq!(again, 0, "{story}: a tick at the goal wrote {again} times");
+}
+
+#[test]
+fn a_crash_at_any_write_of_any_scenario_leaves_a_complete_release_and_converges() {
+    let mut states = 0;
+    for (title, versions) in scenarios() {
+        let (last, before) = versions.split_last().expect("a scenario has a version");
+        for at in 0.. {
+            let mut crashed = false;
+            for torn in 0..3 {
+                let world = World::default();
+                for (name, nature) in &versions {
+                    world.knows(name, *nature);
+                }
+                for (name, _) in before {
+                    settle(&world, name);
+                }
+                world.crash_after(at, torn);
+                let story = format!("{title}, crash at write {at} ({torn})");
+                settle(&world, last.0);
+                crashed = world.has_crashed();
+                world.reboot();
+                check_always(&world, &story);
+                settle(&world, last.0);
+                check_at_rest(&world, last.0, &story);
+                states += 1;
+            }
+            if !crashed {
+                break;
+            }
+        }
+    }
+    println!("{states} crash states");
+    assert!(states >= 390, "only {states} crash states were reached");
+}
+
+#[test]
+fn a_crash_during_the_recovery_from_a_crash_converges_too() {
+    let mut states = 0;
+    for (title, versions) in scenarios() {
+        let (last, before) = versions.split_last().expect("a scenario has a version");
+        for at in 0.. {
+            let mut reached = false;
+            for second in 0.. {
+                let world = World::default();
+                for (name, nature) in &versions {
+                    world.knows(name, *nature);
+                }
+                for (name, _) in before {
+                    settle(&world, name);
+                }
+                world.crash_after(at, 0);
+                settle(&world, last.0);
+                reached = world.has_crashed();
+                world.reboot();
+                world.crash_after(second, 1);
+                settle(&world, last.0);
+                let crashed_again = world.has_crashed();
+                world.reboot();
+                let story = format!("{title}, crashes at write {at} and {second}");
+                check_always(&world, &story);
+                settle(&world, last.0);
+                // Two crashes while a release is on trial count against it, so a good one may be quarantined.
+                if !world.is_quarantined(last.0) {
+                    check_at_rest(&world, last.0, &story);
+                }
+                states += 1;
+                if !crashed_again {
+                    break;
+                }
+            }
+            if !reached {
+                break;
+            }
+        }
+    }
+    println!("{states} crash states");
+    assert!(states >= 1_500, "only {states} crash states were reached");
+}
+
+#[test]
+fn p8_a_revert_goes_to_the_exact_last_healthy_release_in_any_history() {
+    let mut reverts = 0;
+    for seed in 0..400 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let world = World::default();
+        let mut model: Option<String> = None;
+        for number in 0..random.usize(2..12) {
+            let name = format!("v{}", random.usize(0..=number));
+            let nature = *random
+                .choice(
+                    [Nature::Good, Nature::Good, Nature::Unhealthy, Nature::BadStart, Nature::BadStep].iter(),
+                )
+                .expect("not empty");
+            let nature = world.knows(&name, nature);
+            if random.u8(0..4) == 0 {
+                world.crash_after(random.usize(0..20), random.usize(0..3));
+            }
+            settle(&world, &name);
+            if world.has_crashed() {
+                world.reboot();
+                settle(&world, &name);
+            }
+            world.no_crash();
+            if nature == Nature::Good {
+                model = Some(world.release_name(&name));
+            }
+            assert_eq!(world.current(), model, "seed {seed}, step {number}, {name} {nature:?}");
+        }
+        reverts += world.history().entries().iter().filter(|entry| entry.result == Outcome::Reverted).count();
+    }
+    println!("{reverts} reverts");
+    assert!(reverts >= 150, "only {reverts} reverts happened");
+}
+
+#[test]
+fn p9_a_bad_release_is_tried_once_until_the_state_has_been_elsewhere() {
+    let world = World::default();
+    world.knows("a", Nature::Good);
+    world.knows("b", Nature::Unhealthy);
+    settle(&world, "a");
+    for _ in 0..50 {
+        settle(&world, "b");
+    }
+    assert_eq!(world.starts_of("b"), 1);
+    settle(&world, "a");
+    settle(&world, "b");
+    assert_eq!(world.starts_of("b"), 2, "naming it again after something else is a new decision");
+}
+
+#[test]
+fn p11_at_the_goal_nothing_is_written_started_or_run() {
+    let world = World::default();
+    world.knows("a", Nature::Good);
+    settle(&world, "a");
+    let before = (world.writes(), world.starts_of("a"), world.steps());
+    for _ in 0..1_000 {
+        assert_eq!(world.tick(&world.wants("a")).unwrap(), Tick::InSync { env_changed: false });
+    }
+    assert_eq!((world.writes(), world.starts_of("a"), world.steps()), before);
+}
+
+#[test]
+fn a_release_that_proved_healthy_is_not_stepped_again() {
+    let world = World::default();
+    world.knows("a", Nature::Good);
+    world.knows("b", Nature::Good);
+    for name in ["a", "b"] {
+        settle(&world, name);
+    }
+    let steps = world.steps();
+    settle(&world, "a");
+    assert_eq!(world.steps(), steps, "rollback to a release on disk is switch and start");
+    assert_eq!(world.current(), Some(world.release_name("a")));
+}
+
+#[test]
+fn a_stopped_release_is_started_again_and_its_failure_reverts_nothing() {
+    let world = World::default();
+    world.knows("a", Nature::Good);
+    settle(&world, "a");
+    world.kill();
+    settle(&world, "a");
+    assert_eq!(world.serving(), Some(world.release_name("a")));
+    assert!(!world.is_quarantined("a"));
+}
+
+#[test]
+fn when_the_old_release_fails_as_well_landfall_stops_and_says_so() {
+    let world = World::default();
+    world.knows("a", Nature::Good);
+    world.knows("b", Nature::Unhealthy);
+    settle(&world, "a");
+    world.becomes("a", Nature::Unhealthy);
+    settle(&world, "b");
+    let history: History = world.history();
+    let last = history.entries().iter().rev().find(|entry| entry.result == Outcome::Failed).unwrap();
+    assert_eq!(last.failure.as_ref().unwrap().reason, "RevertFailed");
+    assert!(world.starts_of("b") == 1, "no going to and fro");
+}
+
+#[test]
+fn a_full_disk_never_costs_the_running_release() {
+    for (title, versions) in scenarios().into_iter().filter(|(_, versions)| versions.len() > 1) {
+        let (last, before) = versions.split_last().expect("a scenario has a version");
+        for at in 0..40 {
+            let world = World::default();
+            for (name, nature) in &versions {
+                world.knows(name, *nature);
+            }
+            for (name, _) in before {
+                settle(&world, name);
+            }
+            world.disk_full_after(at);
+            for _ in 0..3 {
+                drop(world.tick(&world.wants(last.0)));
+                check_always(&world, title);
+            }
+            world.disk_has_room();
+            settle(&world, last.0);
+            let story = format!("{title}, disk full at write {at}");
+            check_at_rest(&world, last.0, &story);
+        }
+    }
+}
+
+#[test]
+fn suspended_and_unnamed_apps_are_left_alone() {
+    let world = World::default();
+    world.knows("a", Nature::Good);
+    settle(&world, "a");
+    let writes = world.writes();
+    for desired in [
+        Desired::NotInState,
+        Desired::Invalid("unknown key".into()),
+        Desired::Suspended { target: world.target("a"), reason: "disk swap".into() },
+    ] {
+        assert!(matches!(world.tick(&desired), Ok(Tick::Held(_))));
+    }
+    assert_eq!(world.writes(), writes);
+    assert_eq!(world.serving(), Some(world.release_name("a")));
+}

@@ -1,0 +1,445 @@
+//! A host in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "part of a test")]
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use jiff::Timestamp;
+use landfall::deploy::{App, Asking};
+use landfall::disk::Disk;
+use landfall::effects::{Clock, Depth, Effects, Fetched, Known, Newer, Processes, Supply, Verdict};
+use landfall::layout::{AppDir, Root};
+use landfall::pending::Pending;
+use landfall::plan::Desired;
+use landfall::reconcile::{Tick, reconcile};
+use landfall::record::RecordError;
+use landfall::record::history::History;
+use landfall::record::journal::{Class, Failure, Journal, Target};
+use landfall::record::quarantine::Quarantine;
+use landfall::record::release::{Progress, ReleaseRecord, ReleaseRef};
+use landfall::spec::ReleaseSpec;
+use landfall_store::{ArtifactId, Digest};
+
+/// What a version is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nature {
+    Good,
+    BadStep,
+    BadMigration,
+    BadStart,
+    Unhealthy,
+}
+
+/// When the next crash comes, and how it treats the write it hits.
+#[derive(Debug, Clone, Copy)]
+struct Crash {
+    writes_left: usize,
+    torn: usize,
+}
+
+#[derive(Default)]
+struct Memory {
+    files: BTreeMap<PathBuf, Vec<u8>>,
+    links: BTreeMap<PathBuf, PathBuf>,
+    releases: BTreeMap<String, ReleaseRecord>,
+    versions: BTreeMap<String, Nature>,
+    serving: Option<String>,
+    starts: BTreeMap<String, usize>,
+    steps: usize,
+    writes: usize,
+    ever_healthy: bool,
+}
+
+#[derive(Default)]
+pub struct World {
+    memory: RefCell<Memory>,
+    crash: Cell<Option<Crash>>,
+    crashed: Cell<bool>,
+    full_after: Cell<Option<usize>>,
+    now: Cell<u64>,
+}
+
+fn failure(class: Class, reason: &str) -> Failure {
+    Failure { class, reason: reason.to_owned(), message: reason.to_owned() }
+}
+
+fn dead() -> io::Error {
+    io::Error::other("the machine is off")
+}
+
+impl World {
+    fn dir(&self) -> AppDir {
+        let root = Root::new(Path::new("/sim")).unwrap();
+        root.app(&"web".parse().unwrap(), &"prod".parse().unwrap(), None)
+    }
+
+    /// Makes a version known; one that is known keeps its nature, which is returned.
+    pub fn knows(&self, name: &str, nature: Nature) -> Nature {
+        *self.memory.borrow_mut().versions.entry(name.to_owned()).or_insert(nature)
+    }
+
+    pub fn becomes(&self, name: &str, nature: Nature) {
+        self.memory.borrow_mut().versions.insert(name.to_owned(), nature);
+    }
+
+    pub fn nature(&self, name: &str) -> Nature {
+        self.memory.borrow().versions[name]
+    }
+
+    pub fn target(&self, name: &str) -> Target {
+        Target::of(ArtifactId::of(name.as_bytes()))
+    }
+
+    pub fn wants(&self, name: &str) -> Desired {
+        Desired::Target(self.target(name))
+    }
+
+    fn release(&self, name: &str) -> ReleaseRef {
+        ReleaseRef::new(ArtifactId::of(name.as_bytes()), Digest::of(name.as_bytes()), name.parse().unwrap())
+    }
+
+    pub fn release_name(&self, name: &str) -> String {
+        self.release(name).name
+    }
+
+    fn by_artifact(&self, artifact: &ArtifactId) -> Option<String> {
+        let memory = self.memory.borrow();
+        memory.versions.keys().find(|name| ArtifactId::of(name.as_bytes()) == *artifact).cloned()
+    }
+
+    fn record(&self, name: &str, progress: Progress) -> ReleaseRecord {
+        let spec: ReleaseSpec = serde_json::from_value(serde_json::json!({ "version": name })).unwrap();
+        ReleaseRecord {
+            release: self.release(name),
+            app: "web".parse().unwrap(),
+            environment: "prod".parse().unwrap(),
+            settings: Digest::of(name.as_bytes()),
+            roles: vec![],
+            progress,
+            layers: vec![],
+            prepared_tree: None,
+            spec,
+            landfall: "sim".to_owned(),
+        }
+    }
+
+    /// One tick of the agent, which has just read its records.
+    pub fn tick(&self, desired: &Desired) -> Result<Tick, RecordError> {
+        let dir = self.dir();
+        let mut app = App {
+            name: "web".parse().unwrap(),
+            environment: "prod".parse().unwrap(),
+            history: History::read(self, &dir)?,
+            quarantine: Quarantine::read(self, &dir)?,
+            dir,
+        };
+        let effects = Effects { disk: self, supply: self, processes: self, clock: self };
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(reconcile(
+            &mut app,
+            effects,
+            desired.clone(),
+            false,
+            Asking::NOTHING,
+        ))
+    }
+
+    pub fn crash_after(&self, writes: usize, torn: usize) {
+        self.crash.set(Some(Crash { writes_left: writes, torn }));
+    }
+
+    pub fn no_crash(&self) {
+        self.crash.set(None);
+    }
+
+    pub fn has_crashed(&self) -> bool {
+        self.crashed.get()
+    }
+
+    /// Power on again: what was durable is there, no process runs.
+    pub fn reboot(&self) {
+        self.crash.set(None);
+        if self.crashed.replace(false) {
+            self.memory.borrow_mut().serving = None;
+        }
+    }
+
+    pub fn disk_full_after(&self, writes: usize) {
+        self.full_after.set(Some(writes));
+    }
+
+    pub fn disk_has_room(&self) {
+        self.full_after.set(None);
+    }
+
+    pub fn kill(&self) {
+        self.memory.borrow_mut().serving = None;
+    }
+
+    pub fn current(&self) -> Option<String> {
+        let memory = self.memory.borrow();
+        let target = memory.links.get(&self.dir().current())?;
+        Some(target.file_name().unwrap().to_str().unwrap().to_owned())
+    }
+
+    pub fn serving(&self) -> Option<String> {
+        self.memory.borrow().serving.clone()
+    }
+
+    pub fn is_prepared(&self, release: &str) -> bool {
+        self.memory.borrow().releases.get(release).is_some_and(|record| record.progress == Progress::Prepared)
+    }
+
+    pub fn ever_healthy(&self) -> bool {
+        self.memory.borrow().ever_healthy
+    }
+
+    pub fn history(&self) -> History {
+        History::read(self, &self.dir()).expect("the history is whole")
+    }
+
+    pub fn has_journal(&self) -> bool {
+        Journal::read(self, &self.dir()).expect("the journal is whole").is_some()
+    }
+
+    pub fn is_quarantined(&self, name: &str) -> bool {
+        let quarantine = Quarantine::read(self, &self.dir()).expect("the quarantine is whole");
+        quarantine.forbids(self.release(name).identity).is_some()
+    }
+
+    pub fn starts_of(&self, name: &str) -> usize {
+        self.memory.borrow().starts.get(&self.release_name(name)).copied().unwrap_or(0)
+    }
+
+    pub fn steps(&self) -> usize {
+        self.memory.borrow().steps
+    }
+
+    pub fn writes(&self) -> usize {
+        self.memory.borrow().writes
+    }
+
+    /// Runs one write: applied whole, or hit by the crash or the full disk.
+    fn write(&self, apply: impl FnOnce(&mut Memory), torn: impl FnOnce(&mut Memory)) -> io::Result<()> {
+        self.alive()?;
+        if let Some(left) = self.full_after.get() {
+            if left == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.full_after.set(Some(left - 1));
+        }
+        let mut memory = self.memory.borrow_mut();
+        if let Some(crash) = self.crash.get() {
+            if crash.writes_left == 0 {
+                self.crashed.set(true);
+                match crash.torn {
+                    0 => {}
+                    1 => torn(&mut memory),
+                    _ => apply(&mut memory),
+                }
+                return Err(dead());
+            }
+            self.crash.set(Some(Crash { writes_left: crash.writes_left - 1, ..crash }));
+        }
+        memory.writes += 1;
+        apply(&mut memory);
+        Ok(())
+    }
+
+    fn alive(&self) -> io::Result<()> {
+        if self.crashed.get() { Err(dead()) } else { Ok(()) }
+    }
+
+    fn is(&self, name: &str, nature: Nature) -> bool {
+        self.memory.borrow().versions.get(name) == Some(&nature)
+    }
+
+    fn version_of(&self, record: &ReleaseRecord) -> String {
+        record.release.version.to_string()
+    }
+}
+
+impl Disk for World {
+    fn read(&self, path: &Path, _: u64) -> io::Result<Option<Vec<u8>>> {
+        self.alive()?;
+        Ok(self.memory.borrow().files.get(path).cloned())
+    }
+
+    fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.write(|memory| drop(memory.files.insert(path.to_owned(), content.to_vec())), |_| ())
+    }
+
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let add = |part: &[u8]| {
+            let (path, part) = (path.to_owned(), part.to_vec());
+            move |memory: &mut Memory| memory.files.entry(path).or_default().extend_from_slice(&part)
+        };
+        self.write(add(content), add(&content[..content.len() / 2]))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let gone =
+            !self.memory.borrow().files.contains_key(path) && !self.memory.borrow().links.contains_key(path);
+        if gone {
+            return self.alive();
+        }
+        self.write(
+            |memory| {
+                memory.files.remove(path);
+                memory.links.remove(path);
+            },
+            |_| (),
+        )
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        self.alive()?;
+        Ok(self.memory.borrow().links.get(path).cloned())
+    }
+
+    fn point(&self, link: &Path, target: &Path) -> io::Result<()> {
+        self.write(|memory| drop(memory.links.insert(link.to_owned(), target.to_owned())), |_| ())
+    }
+
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        self.alive()
+    }
+
+    fn list(&self, _: &Path) -> io::Result<Vec<String>> {
+        let names: BTreeSet<String> = self.memory.borrow().releases.keys().cloned().collect();
+        Ok(names.into_iter().collect())
+    }
+}
+
+impl Clock for World {
+    fn wall(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        self.now.set(self.now.get() + 1);
+        self.now.get()
+    }
+}
+
+impl Supply for World {
+    fn known<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Option<Known>> {
+        Box::pin(async {
+            let name = self.by_artifact(artifact)?;
+            Some(Known { release: self.release(&name), settings: Digest::of(name.as_bytes()) })
+        })
+    }
+
+    fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Failure>> {
+        Box::pin(async {
+            self.alive().map_err(|_| failure(Class::Supply, "Off"))?;
+            let name = self.by_artifact(artifact).ok_or_else(|| failure(Class::Supply, "NotFound"))?;
+            Ok(Fetched { release: self.release(&name), record: self.record(&name, Progress::Materialised) })
+        })
+    }
+
+    fn prepare<'a>(&'a self, fetched: &'a Fetched, _: u64) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async {
+            let name = fetched.release.name.clone();
+            let record = fetched.record.clone();
+            self.write(
+                |memory| {
+                    memory.steps += 1;
+                    memory.releases.insert(name, record);
+                },
+                |_| (),
+            )
+            .map_err(|_| failure(Class::Host, "Disk"))?;
+            if self.is(&self.version_of(&fetched.record), Nature::BadStep) {
+                return Err(failure(Class::Prepare, "StepFailed"));
+            }
+            Ok(())
+        })
+    }
+
+    fn migrate<'a>(&'a self, fetched: &'a Fetched, _: u64) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async {
+            if self.is(&self.version_of(&fetched.record), Nature::BadMigration) {
+                return Err(failure(Class::Migrate, "StepFailed"));
+            }
+            Ok(())
+        })
+    }
+
+    fn finish<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async {
+            let record = ReleaseRecord { progress: Progress::Prepared, ..fetched.record.clone() };
+            self.write(|memory| drop(memory.releases.insert(record.release.name.clone(), record)), |_| ())
+                .map_err(|_| failure(Class::Host, "Disk"))
+        })
+    }
+
+    fn load<'a>(&'a self, name: &'a str) -> Pending<'a, Result<ReleaseRecord, Failure>> {
+        Box::pin(async {
+            self.alive().map_err(|_| failure(Class::Host, "Off"))?;
+            self.memory.borrow().releases.get(name).cloned().ok_or_else(|| failure(Class::Host, "Missing"))
+        })
+    }
+
+    fn verify<'a>(
+        &'a self,
+        release: &'a ReleaseRef,
+        _: Depth,
+    ) -> Pending<'a, Result<ReleaseRecord, Failure>> {
+        self.load(&release.name)
+    }
+
+    fn after<'a>(&'a self, _: &'a ReleaseRecord, _: u64) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Processes for World {
+    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, bool> {
+        Box::pin(async { self.serving().as_ref() == Some(&record.release.name) })
+    }
+
+    fn preflight<'a>(&'a self, _: &'a ReleaseRecord, _: u64, _: Newer<'a>) -> Pending<'a, Verdict> {
+        Box::pin(async { Verdict::Healthy })
+    }
+
+    fn start<'a>(&'a self, record: &'a ReleaseRecord, _: u64) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async {
+            self.alive().map_err(|_| failure(Class::Manager, "Off"))?;
+            let bad = self.is(&self.version_of(record), Nature::BadStart);
+            let mut memory = self.memory.borrow_mut();
+            *memory.starts.entry(record.release.name.clone()).or_default() += 1;
+            memory.serving = (!bad).then(|| record.release.name.clone());
+            if bad { Err(failure(Class::Start, "ProcessExited")) } else { Ok(()) }
+        })
+    }
+
+    fn verify<'a>(&'a self, record: &'a ReleaseRecord, _: u64, _: Newer<'a>) -> Pending<'a, Verdict> {
+        Box::pin(async {
+            if self.is(&self.version_of(record), Nature::Unhealthy) {
+                return Verdict::Unhealthy(failure(Class::Health, "ProbesFailing"));
+            }
+            self.memory.borrow_mut().ever_healthy = true;
+            Verdict::Healthy
+        })
+    }
+
+    fn stop<'a>(&'a self, _: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async {
+            self.memory.borrow_mut().serving = None;
+            Ok(())
+        })
+    }
+
+    fn persist<'a>(&'a self, _: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// Keeps the compiler honest: the simulated effects are usable exactly as the real ones are.
+#[allow(dead_code, reason = "it only has to compile")]
+fn as_effects(world: &Rc<World>) -> Effects<'_> {
+    Effects { disk: world.as_ref(), supply: world.as_ref(), processes: world.as_ref(), clock: world.as_ref() }
+}

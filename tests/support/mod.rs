@@ -1,0 +1,18 @@
+//! What tests of whole programs share: a host in a temporary directory, the real tools they run, waiting with a
+//! deadline, and `/proc` as a witness that does not depend on landfall's own reading of it.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub mod hash;
+pub mod host;
+pub mod http;
+pub mod json;
+pub mod next_app;
+pub mod port;
+pub mod process;
+pub mod source;
+pub mod tar;
+pub mod tools;
+pub mod wait;
+
+pub use host::Host;
+pub use source::Source;
