@@ -7,7 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use landfall_store::Name;
-use rustix::fs::{FlockOperation, flock};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 
 use crate::config::{HostConfig, StoreLocation};
 use crate::disk::{Disk, RealDisk};
@@ -63,8 +64,21 @@ pub struct Host {
 
 /// Held as long as this landfall may change the root. The kernel lets go of it when the process ends, however
 /// it ends; the file itself is never removed.
+///
+/// It is a lock of the open file description (`F_OFD_SETLK`, fcntl_locking(2)): unlike with flock(2), whether
+/// somebody holds it can be asked without holding it for an instant oneself.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held, not read")] File);
+pub struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing is not enough: a child between its fork and its exec has the same description open.
+    fn drop(&mut self) {
+        let unlocked = fcntl(&self.0, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK)));
+        if let Err(error) = unlocked {
+            tracing::warn!(%error, "the lock of this host was not given back before its file was closed");
+        }
+    }
+}
 
 impl Host {
     /// Takes the lock, creating the root. At once, or not at all.
@@ -75,19 +89,21 @@ impl Host {
         let open =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = open.map_err(io)?;
-        match lock_alone(&file) {
-            Ok(()) => Ok(Lock(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) {
+            Ok(_) => Ok(Lock(file)),
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => {
                 Err(HostError::Locked { root: self.root.path().to_path_buf() })
             }
             Err(error) => Err(io(error.into())),
         }
     }
 
-    /// Whether another landfall holds the lock now.
+    /// Whether a landfall holds the lock now.
     pub fn is_locked(&self) -> bool {
         let Ok(file) = File::open(self.root.lock()) else { return false };
-        flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+        let mut lock = whole_file(libc::F_RDLCK);
+        let asked = fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock));
+        asked.is_ok() && lock.l_type != lock_type(libc::F_UNLCK)
     }
 
     /// The key of the env fingerprints, if this host ever made one.
@@ -150,21 +166,14 @@ impl Host {
     }
 }
 
-/// Commands that look whether the lock is held ([`Host::is_locked`]) hold it shared for an instant. That many of
-/// them in a row, each at the very moment of a try, do not happen.
-const LOOKS_MAX: u32 = 10_000;
+fn whole_file(kind: libc::c_int) -> libc::flock {
+    libc::flock { l_type: lock_type(kind), l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 }
+}
 
-/// The whole lock, at once or not at all: only somebody else's whole lock refuses it.
-fn lock_alone(file: &File) -> Result<(), rustix::io::Errno> {
-    for _ in 0..LOOKS_MAX {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => {}
-            taken => return taken,
-        }
-        flock(file, FlockOperation::NonBlockingLockShared)?;
-        flock(file, FlockOperation::Unlock)?;
-    }
-    Err(rustix::io::Errno::WOULDBLOCK)
+/// The constants are narrower in the structure than by themselves.
+#[expect(clippy::cast_possible_truncation, reason = "they are 0, 1 and 2")]
+const fn lock_type(kind: libc::c_int) -> libc::c_short {
+    kind as libc::c_short
 }
 
 #[cfg(test)]
