@@ -27,7 +27,7 @@ pub fn superfluous(
     on_disk.iter().filter(|name| !kept.contains(name) && !needed.contains(*name)).cloned().collect()
 }
 
-/// Removes what is superfluous: set aside at once, deleted after. Returns the names.
+/// Sets aside what is superfluous: gone at once, deleted when the trash is emptied. Returns the names.
 pub fn sweep(
     dir: &AppDir,
     history: &History,
@@ -45,8 +45,6 @@ pub fn sweep(
         remove::set_aside(&releases, name)
             .map_err(|error| RecordError::io(releases.join(name))(std::io::Error::other(error)))?;
     }
-    remove::empty_trash(&releases)
-        .map_err(|error| RecordError::io(&releases)(std::io::Error::other(error)))?;
     Ok(gone)
 }
 

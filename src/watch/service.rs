@@ -128,7 +128,7 @@ impl Shared {
             runner: self.runner.clone(),
         };
         let env_files = EnvFiles { base: None, local: None, dir: config.env_dir, host: config.env };
-        let supply = HostSupply::new(self.host.clone(), self.secret, &service, env_files, self.tries);
+        let supply = HostSupply::new(&self.host, self.secret, &service, env_files, self.tries);
         Ok(Site {
             dir,
             processes: AppProcesses::new(service.clone()),
@@ -199,13 +199,14 @@ impl Site {
         if let Tick::Attempted(entry) = &tick
             && entry.result == Outcome::Healthy
         {
-            self.clean(&app, entry.release.as_ref()).await;
+            self.clean(&app, entry.release.as_ref(), asking).await;
         }
         Ok(tick)
     }
 
     /// Old releases go; trouble with that never changes a verdict.
-    async fn clean(&self, app: &App, desired: Option<&ReleaseRef>) {
+    /// A newer state does not wait for the deletion: what is left of it goes next time.
+    async fn clean(&self, app: &App, desired: Option<&ReleaseRef>, asking: Asking<'_>) {
         let spec = match desired {
             Some(release) => self.supply.load(&release.name).await.ok().and_then(|record| record.spec.retain),
             None => None,
@@ -215,6 +216,13 @@ impl Site {
             Ok(gone) if gone.is_empty() => {}
             Ok(gone) => tracing::info!(app = %app.name, releases = ?gone, "old releases removed"),
             Err(error) => tracing::warn!(app = %app.name, %error, "old releases were not removed"),
+        }
+        let emptied = tokio::select! {
+            emptied = self.supply.empty_trash() => emptied,
+            () = (asking.change)() => return,
+        };
+        if let Err(failure) = emptied {
+            tracing::warn!(app = %app.name, %failure.message, "old releases were not deleted");
         }
     }
 }
