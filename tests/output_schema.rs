@@ -146,8 +146,13 @@ fn every_read_command_prints_what_the_schema_says() {
 #[test]
 fn a_document_of_another_shape_is_not_accepted() {
     let schema = jsonschema::validator_for(&published()).unwrap();
-    let list = |item: Value| serde_json::json!({"apiVersion": "landfall/v1", "kind": "StatusList", "items": [item]});
+    let list =
+        |item: Value| serde_json::json!({"apiVersion": "landfall/v1", "kind": "StatusList", "items": [item]});
     assert!(!schema.is_valid(&list(serde_json::json!({"app": "web"}))));
-    assert!(schema.is_valid(&serde_json::json!({"apiVersion": "landfall/v1", "kind": "StatusList", "items": []})));
-    assert!(!schema.is_valid(&serde_json::json!({"apiVersion": "landfall/v1", "kind": "Nothing", "items": []})));
+    assert!(
+        schema.is_valid(&serde_json::json!({"apiVersion": "landfall/v1", "kind": "StatusList", "items": []}))
+    );
+    assert!(
+        !schema.is_valid(&serde_json::json!({"apiVersion": "landfall/v1", "kind": "Nothing", "items": []}))
+    );
 }

@@ -2,8 +2,8 @@
 
 use clap::Args;
 use landfall_store::Name;
-use landfall_store::refs::{self, ArtifactInfo};
 use landfall_store::refs::Provenance;
+use landfall_store::refs::{self, ArtifactInfo};
 use landfall_store::{ArtifactId, Version};
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -15,7 +15,8 @@ use super::exit::Exit;
 use super::report::{API_VERSION, Format, Tone};
 use crate::disk::{Disk, RealDisk};
 use crate::state::{
-    Desired, DesiredState, EnvironmentState, Finding, ResolveError, STATE_BYTES_MAX, Severity, StateError, lint, schema,
+    Desired, DesiredState, EnvironmentState, Finding, ResolveError, STATE_BYTES_MAX, Severity, StateError,
+    lint, schema,
 };
 
 /// Check, explain and describe the state file.
