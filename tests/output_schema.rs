@@ -9,7 +9,8 @@ use std::path::Path;
 
 use jsonschema::Validator;
 use serde_json::Value;
-use support::{Host, Said, Source};
+use support::host::Said;
+use support::{Host, Source};
 
 fn published() -> Value {
     if std::env::var_os("LANDFALL_BLESS").is_some() {

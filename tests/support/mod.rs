@@ -14,5 +14,5 @@ pub mod tar;
 pub mod tools;
 pub mod wait;
 
-pub use host::{Host, Said};
+pub use host::Host;
 pub use source::Source;
