@@ -46,6 +46,8 @@ pub fn recover(journal: &Journal, current: &Current, last: Option<&Entry>) -> Re
     let switched = named.is_some() && named.map(|r| r.identity) == journal.to.as_ref().map(|r| r.identity);
     match (journal.stage, &journal.to) {
         (Stage::Fetching | Stage::Preparing | Stage::Migrating | Stage::Preflight, _) => Recovery::Abandon,
+        // Every part of a removal can be done again, and the state may have changed its mind.
+        (Stage::Removing, _) => Recovery::Abandon,
         (Stage::Reverting, _) => Recovery::Revert { crashed_again: false },
         (Stage::Switching | Stage::Starting | Stage::Verifying | Stage::Committing, None) => {
             Recovery::Hold(format!("the journal is in {} and names no release", journal.stage))

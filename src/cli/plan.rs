@@ -105,6 +105,7 @@ fn row(item: &Item, report: &Report) -> Vec<String> {
         Action::Deploy => ("deploy", Tone::Changing),
         Action::Switch => ("switch", Tone::Changing),
         Action::Restart => ("restart", Tone::Changing),
+        Action::Remove => ("remove", Tone::Changing),
         Action::Hold => ("hold", Tone::Bad),
         Action::Refuse => ("refused", Tone::Bad),
         Action::Unavailable => ("not available", Tone::Bad),

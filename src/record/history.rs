@@ -34,6 +34,8 @@ pub enum Outcome {
     Interrupted,
     /// It was not begun: quarantined, blocked, for another environment.
     Refused,
+    /// The app was taken off this host, as the state asked.
+    Removed,
 }
 
 impl std::fmt::Display for Outcome {
@@ -45,6 +47,7 @@ impl std::fmt::Display for Outcome {
             Self::Superseded => "Superseded",
             Self::Interrupted => "Interrupted",
             Self::Refused => "Refused",
+            Self::Removed => "Removed",
         })
     }
 }
@@ -94,7 +97,14 @@ impl Entry {
         match (self.result, self.stage) {
             (Outcome::Healthy, _) => Some(true),
             (Outcome::Reverted, _) | (Outcome::Failed, Stage::Reverting) => Some(false),
-            (Outcome::Failed | Outcome::Superseded | Outcome::Interrupted | Outcome::Refused, _) => None,
+            (
+                Outcome::Failed
+                | Outcome::Superseded
+                | Outcome::Interrupted
+                | Outcome::Refused
+                | Outcome::Removed,
+                _,
+            ) => None,
         }
     }
 

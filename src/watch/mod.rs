@@ -130,7 +130,9 @@ pub async fn watch(settings: Settings) -> Result<(), AgentError> {
 fn apps(shared: &Shared, accepted: Option<&Accepted>) -> Result<BTreeSet<Name>, AgentError> {
     let mut apps = shared.apps_on_disk()?;
     if let Some(accepted) = accepted {
-        apps.extend(accepted.state.apps_in(&shared.environment).cloned());
+        let named = accepted.state.apps_in(&shared.environment);
+        // Of what was never here there is nothing to remove.
+        apps.extend(named.filter(|app| !accepted.state.is_absent(app, &shared.environment)).cloned());
     }
     apps.retain(|app| shared.host.config.app(app).is_some());
     Ok(apps)
@@ -353,7 +355,7 @@ impl Agent {
                 let what = "an env file was edited since the start; the next deploy takes it";
                 app.say(|| warn!(app = %report.app, "{what}"), what);
             }
-            Ok(Tick::InSync { env_changed: false }) => app.said = None,
+            Ok(Tick::InSync { env_changed: false } | Tick::Removed) => app.said = None,
             Err(error) => {
                 app.not_before = Some(now + jittered(RECORD_PAUSE));
                 let what = "landfall could not keep its records; what runs is left alone";
@@ -403,10 +405,15 @@ async fn tick(
 fn supersedes(now: &Desired, asked: &Desired) -> bool {
     match (asked, now) {
         (Desired::Target(asked), Desired::Target(now)) => asked.artifact != now.artifact,
-        (_, Desired::Blocked { .. }) => true,
-        (_, Desired::Target(_) | Desired::Suspended { .. } | Desired::NotInState | Desired::Invalid(_)) => {
-            false
-        }
+        (_, Desired::Blocked { .. } | Desired::Absent { suspended: None }) => true,
+        (
+            _,
+            Desired::Target(_)
+            | Desired::Suspended { .. }
+            | Desired::Absent { .. }
+            | Desired::NotInState
+            | Desired::Invalid(_),
+        ) => false,
     }
 }
 
