@@ -100,10 +100,7 @@ impl Host {
 
     /// Whether a landfall holds the lock now.
     pub fn is_locked(&self) -> bool {
-        let Ok(file) = File::open(self.root.lock()) else { return false };
-        let mut lock = whole_file(libc::F_RDLCK);
-        let asked = fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock));
-        asked.is_ok() && lock.l_type != lock_type(libc::F_UNLCK)
+        is_locked(&self.root.lock())
     }
 
     /// The key of the env fingerprints, if this host ever made one.
@@ -164,6 +161,14 @@ impl Host {
             _ => None,
         }
     }
+}
+
+/// Whether a landfall holds this lock file now.
+pub fn is_locked(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    let mut lock = whole_file(libc::F_RDLCK);
+    let asked = fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock));
+    asked.is_ok() && lock.l_type != lock_type(libc::F_UNLCK)
 }
 
 fn whole_file(kind: libc::c_int) -> libc::flock {

@@ -9,7 +9,6 @@ mod support;
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use support::host::Said;
 use support::tar::Tar;
@@ -229,9 +228,7 @@ mod host {
         let mut host = Host::new("prod", "");
         host.start_agent();
         host.wait_for_agent();
-        let start = Instant::now();
         host.run(&["watch", "--once"]).expect_code(12);
-        assert!(start.elapsed() < Duration::from_secs(5));
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn b52_grandchildren_that_left_their_session_and_ignore_everything_are_killed_wi
     let began = std::time::Instant::now();
     running.stop(300);
     assert_eq!(working_under(&app.root), []);
-    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < std::time::Duration::from_secs(60), "{:?}", began.elapsed());
     assert_eq!(running.facts().processes, []);
 }
 

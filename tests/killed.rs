@@ -19,7 +19,7 @@ const ENVIRONMENT: &str = "prod";
 /// Moments of one attempt in each of the `SHARDS` tests that run side by side: 100 in all.
 const MOMENTS_PER_SHARD: u32 = 25;
 /// A killed agent's children need a moment to be gone or adopted.
-const CALM_LIMIT: Duration = Duration::from_secs(20);
+const CALM_LIMIT: Duration = Duration::from_secs(60);
 
 /// A host with one healthy release, and the number of the next.
 struct Killed {

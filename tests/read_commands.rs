@@ -319,7 +319,7 @@ fn a_process_that_is_gone_is_degraded_and_the_agent_would_start_it_again() {
     let world = World::new();
     world.deploy("1", "[\"true\"]", 0);
     process::belonging_to(&world.host.dir).iter().for_each(|found| process::kill(found.pid));
-    support::wait::wait_until("it is gone", std::time::Duration::from_secs(5), || {
+    support::wait::wait_until("it is gone", std::time::Duration::from_secs(60), || {
         world.host.serving("web", "prod").is_empty()
     });
     let status = world.status();

@@ -449,7 +449,7 @@ mod wait {
         let arguments = ["deploy", "web", "prod", "1", "--wait", "--state", elsewhere.to_str().unwrap()];
         let waiting = desk.landfall(&arguments).spawn().unwrap();
         let written = || elsewhere.exists();
-        crate::waiting::wait_until("the state is written", std::time::Duration::from_secs(10), written);
+        crate::waiting::wait_until("the state is written", std::time::Duration::from_secs(60), written);
         agent.stop();
         assert_eq!(waiting.wait_with_output().unwrap().status.code(), Some(15));
     }

@@ -7,6 +7,7 @@ pub mod report;
 
 mod archive;
 mod change;
+mod completions;
 mod deploy;
 mod describe;
 mod diff;
@@ -153,6 +154,8 @@ pub enum Command {
     Logs(logs::LogsArgs),
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
+    Completions(completions::Completions),
+    Man(completions::Man),
 }
 
 /// Runs what was typed and says how it ended.
@@ -199,6 +202,8 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Logs(args) => logs::run(&args, context),
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
+        Command::Completions(args) => completions::completions(&args, context),
+        Command::Man(args) => completions::man(&args, context),
     }
 }
 

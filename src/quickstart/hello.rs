@@ -16,7 +16,7 @@ pub const SUBCOMMAND: &str = "hello-server";
 /// Bytes of a request's head.
 const REQUEST_BYTES_MAX: u64 = 16 << 10;
 /// A client that says nothing is let go.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serves until it is stopped. The one argument is the port, on loopback.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

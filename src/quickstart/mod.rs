@@ -194,7 +194,7 @@ impl Play<'_> {
     fn clear_away(&mut self) -> Result<(), QuickstartError> {
         if let Some(mut agent) = self.agent.take() {
             scene::terminate(&agent);
-            scene::wait(&mut agent, Duration::from_secs(10))?;
+            scene::wait(&mut agent, Duration::from_secs(60))?;
         }
         self.scene.stop_app()
     }

@@ -20,7 +20,7 @@ use crate::watch::{Shared, Tuning};
 const RECIPE: &str = include_str!("../../examples/hello/landfall.toml");
 const PAGE: &str = include_str!("../../examples/hello/site/page.html");
 /// The agent's start, and the page's answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A set-up scene.
 pub(super) struct Scene {

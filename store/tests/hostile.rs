@@ -55,7 +55,7 @@ impl Canary {
     fn import(&self, archive: &[u8]) -> Result<(), ImportError> {
         let start = Instant::now();
         let imported = import(archive, &self.world.dir.path().join("spool"), Limits::default());
-        assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(30), "it took {:?}", start.elapsed());
         imported.map(drop)
     }
 }

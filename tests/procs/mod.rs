@@ -101,7 +101,7 @@ pub fn stop_spec(grace_ms: u64) -> StopSpec {
 
 /// Waits until something holds, at most 20 s.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");
         std::thread::sleep(Duration::from_millis(5));

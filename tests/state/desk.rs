@@ -193,8 +193,8 @@ impl Desk {
         command.stdout(Stdio::null()).stderr(log);
         let process = command.spawn().unwrap();
         let lock = self.path("root/lock");
-        let held = || std::fs::File::open(&lock).is_ok_and(|file| file.try_lock_shared().is_err());
-        waiting::wait_until("the agent holds its root", Duration::from_secs(10), held);
+        let held = || landfall::host::is_locked(&lock);
+        waiting::wait_until("the agent holds its root", Duration::from_secs(60), held);
         Agent { process: Some(process), dir: self.0.path().canonicalize().unwrap() }
     }
 

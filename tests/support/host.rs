@@ -14,9 +14,9 @@ use super::process::{self, Process};
 use super::{tools, wait};
 
 /// Time for an agent to be there.
-const AGENT_START_LIMIT: Duration = Duration::from_secs(10);
+const AGENT_START_LIMIT: Duration = Duration::from_secs(60);
 /// Time for an agent to end after SIGTERM.
-const AGENT_STOP_LIMIT: Duration = Duration::from_secs(10);
+const AGENT_STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Looks for processes that are left over, before giving up on them.
 const KILL_ROUNDS: usize = 50;
@@ -218,7 +218,7 @@ impl Host {
     /// Waits until the agent has taken its root.
     pub fn wait_for_agent(&self) {
         let lock = self.root().join("lock");
-        let held = || std::fs::File::open(&lock).is_ok_and(|file| file.try_lock_shared().is_err());
+        let held = || landfall::host::is_locked(&lock);
         wait::wait_until("the agent holds its root", AGENT_START_LIMIT, held);
     }
 
