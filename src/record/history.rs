@@ -6,6 +6,7 @@
 
 use jiff::Timestamp;
 use landfall_store::{Digest, Name, json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
@@ -20,7 +21,7 @@ const CONTEXT: &str = "landfall 2026-11-20 history entry v1";
 const HISTORY_BYTES_MAX: u64 = 1 << 30;
 
 /// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Outcome {
     /// The release proved healthy.
     Healthy,

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use landfall_store::{ArtifactId, Name, Version};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
@@ -11,7 +12,7 @@ use crate::disk::Disk;
 use crate::layout::AppDir;
 
 /// Stages of an attempt, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Stage {
     /// Moving what the host lacks.
     Fetching,
@@ -53,7 +54,7 @@ impl std::fmt::Display for Stage {
 }
 
 /// Who is to blame for a failure, and so what happens next (`docs/architecture.md`, failure classes).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Class {
     /// The request itself is refused: blocked, wrong environment, unusable host configuration.
     Refused,
@@ -84,7 +85,7 @@ impl Class {
 }
 
 /// Why an attempt failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// Who is to blame.
     pub class: Class,
@@ -95,7 +96,7 @@ pub struct Failure {
 }
 
 /// What is wanted: an artifact, and the record of who asked for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
     /// The artifact the state names.
     pub artifact: ArtifactId,
