@@ -126,6 +126,11 @@ pub async fn remove(
     attempt.end(Outcome::Removed, None)
 }
 
+/// Writes the entry of a removal that was done when the agent died.
+pub fn removed(app: &mut App, effects: Effects<'_>, journal: Journal) -> Result<Entry, RecordError> {
+    Attempt::again(app, effects, journal, Asking::NOTHING).end(Outcome::Removed, None)
+}
+
 /// Goes on with an attempt that a crash cut short after the switch.
 pub async fn resume(
     app: &mut App,
