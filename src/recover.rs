@@ -99,6 +99,7 @@ mod tests {
             resumed: 0,
             failure: None,
             started: Timestamp::UNIX_EPOCH,
+            stages: vec![],
         }
     }
 

@@ -259,6 +259,7 @@ mod tests {
             previous: None,
             started: "2026-11-18T14:20:03Z".parse().unwrap(),
             took_ms: 38_400,
+            stages: vec![],
             parent: NO_PARENT,
         }
     }

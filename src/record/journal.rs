@@ -114,6 +114,15 @@ pub struct Target {
     pub state_commit: Option<String>,
 }
 
+/// How long a stage took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageTime {
+    /// Which stage.
+    pub stage: Stage,
+    /// Milliseconds on a clock that never jumps.
+    pub ms: u64,
+}
+
 /// The attempt in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
@@ -139,6 +148,9 @@ pub struct Journal {
     pub failure: Option<Failure>,
     /// When the attempt began, by the wall clock; only shown, never compared.
     pub started: Timestamp,
+    /// How long the stages before this one took. A stage that a crash cut short has no time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageTime>,
 }
 
 impl Target {
