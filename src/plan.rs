@@ -217,7 +217,10 @@ pub fn decide(facts: &Facts) -> Plan {
         return Plan::Hold(Hold::CurrentBroken(why.clone()));
     }
     if let Desired::Absent { .. } = &facts.desired {
-        return facts.current.release().map_or(Plan::Removed, |release| Plan::Remove { release: release.clone() });
+        return facts
+            .current
+            .release()
+            .map_or(Plan::Removed, |release| Plan::Remove { release: release.clone() });
     }
     let plan = towards_the_desired(facts);
     match stopped(facts) {

@@ -128,7 +128,9 @@ fn a_running_agent_removes_and_brings_back_by_the_state_alone() {
 #[cfg(feature = "sim")]
 #[test]
 fn a_kill_at_any_moment_of_a_removal_is_finished_by_the_next_start() {
-    for boundary in ["Removing:BeforeIntent", "Removing:AfterIntent", "Removing:AfterEffect", "Removing:AfterEntry"] {
+    for boundary in
+        ["Removing:BeforeIntent", "Removing:AfterIntent", "Removing:AfterEffect", "Removing:AfterEntry"]
+    {
         let host = Host::new("prod", "");
         host.deploy_once(&family("1")).expect_code(0);
         absent(&host);

@@ -312,7 +312,11 @@ fn a_crash_at_any_write_of_a_removal_leaves_the_app_gone_and_it_comes_back_when_
                 settle_absent(&world);
                 assert_eq!((world.current(), world.serving()), (None, None), "{story}");
                 assert!(!world.has_journal(), "{story}");
-                assert_eq!(world.history().last().map(|entry| entry.result), Some(Outcome::Removed), "{story}");
+                assert_eq!(
+                    world.history().last().map(|entry| entry.result),
+                    Some(Outcome::Removed),
+                    "{story}"
+                );
                 let writes = world.writes();
                 assert!(matches!(world.tick(&absent()), Ok(Tick::Removed)), "{story}");
                 assert_eq!(world.writes(), writes, "{story}: a tick of an absent app wrote");
