@@ -22,7 +22,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use landfall_store::cache::HostCache;
-use landfall_store::{Artifact, ArtifactId, Tree, TreeId, remove};
+use landfall_store::{Artifact, ArtifactId, Tree, TreeId};
 use serde::{Deserialize, Serialize};
 
 use crate::config::StoreLocation;
@@ -39,7 +39,7 @@ use crate::spec::{ReleaseSpec, StepKind};
 
 pub use envs::EnvFiles;
 pub use inspect::{Checkable, is_intact};
-pub use retention::sweep;
+pub use retention::{clear, empty_trash, sweep};
 use vault::Vault;
 use work::{Product, Work};
 
@@ -121,16 +121,6 @@ impl HostSupply {
             cache: OnceLock::new(),
         };
         Self { inner, tries, runner: service.runner.clone() }
-    }
-
-    /// Deletes releases that were set aside.
-    pub async fn empty_trash(&self) -> Result<(), Failure> {
-        let releases = self.inner.service.dir.releases();
-        match remove::has_trash(&releases) {
-            Ok(false) => Ok(()),
-            Ok(true) => self.work(Work::EmptyTrash).await,
-            Err(error) => Err(failure(Class::Host, "ReleasesUnusable", error)),
-        }
     }
 
     /// Has it done by a process of its own: other apps go on, and its memory goes with it.

@@ -1,6 +1,6 @@
 //! The heavy work on releases: lists of every file, contents, hashes. It is done in a process of its own.
 
-use landfall_store::{ArtifactId, remove};
+use landfall_store::ArtifactId;
 use serde::{Deserialize, Serialize};
 
 use super::{Inner, failure};
@@ -20,8 +20,6 @@ pub(super) enum Work {
     Finish(Box<ReleaseRecord>),
     /// Compares a release with its record. Gives the record.
     Check(ReleaseRef, Depth),
-    /// Deletes releases that were set aside.
-    EmptyTrash,
 }
 
 /// What came of it.
@@ -69,13 +67,6 @@ impl Inner {
             Work::Build(release) => self.build(&release).map(|()| Product::Nothing),
             Work::Finish(release) => self.finish(*release).map(|()| Product::Nothing),
             Work::Check(release, depth) => self.check(&release, depth).map(record),
-            Work::EmptyTrash => self.empty_trash().map(|()| Product::Nothing),
         }
-    }
-
-    fn empty_trash(&self) -> Result<(), Failure> {
-        remove::empty_trash(&self.service.dir.releases())
-            .map(|removed| tracing::debug!(removed, "trash emptied"))
-            .map_err(|error| failure(Class::Host, "ReleasesUnusable", error))
     }
 }

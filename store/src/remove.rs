@@ -41,24 +41,17 @@ pub fn set_aside(parent: &Path, name: &str) -> Result<(), RemoveError> {
     Ok(())
 }
 
-/// Whether something in `parent` was set aside.
-pub fn has_trash(parent: &Path) -> Result<bool, RemoveError> {
-    Ok(!trash(fsio::open_root(parent)?.as_fd(), parent)?.is_empty())
-}
-
 /// Removes everything that was set aside in `parent`; returns how much that was.
 pub fn empty_trash(parent: &Path) -> Result<u64, RemoveError> {
     let dir = fsio::open_root(parent)?;
-    let trash = trash(dir.as_fd(), parent)?;
-    for name in &trash {
-        empty_and_remove(dir.as_fd(), parent, name)?;
+    let mut removed = 0;
+    for entry in fsio::list(dir.as_fd()).at("list", parent)? {
+        if entry.name.starts_with(TRASH_PREFIX.as_bytes()) {
+            empty_and_remove(dir.as_fd(), parent, &entry.name)?;
+            removed += 1;
+        }
     }
-    Ok(trash.len() as u64)
-}
-
-fn trash(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<Vec<u8>>, RemoveError> {
-    let names = fsio::list(dir).at("list", path)?.into_iter().map(|entry| entry.name);
-    Ok(names.filter(|name| name.starts_with(TRASH_PREFIX.as_bytes())).collect())
+    Ok(removed)
 }
 
 pub(crate) fn remove_at(parent: BorrowedFd<'_>, path: &Path, name: &[u8]) -> Result<(), RemoveError> {
