@@ -11,6 +11,7 @@ mod completions;
 mod deploy;
 mod describe;
 mod diff;
+mod doctor;
 mod env;
 mod frugal;
 mod history;
@@ -155,6 +156,7 @@ pub enum Command {
     Logs(logs::LogsArgs),
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::Completions),
     Man(completions::Man),
 }
@@ -203,6 +205,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Logs(args) => logs::run(&args, context),
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
+        Command::Doctor(args) => doctor::run(&args, context),
         Command::Completions(args) => completions::completions(&args, context),
         Command::Man(args) => completions::man(&args, context),
     }
