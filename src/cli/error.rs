@@ -35,7 +35,7 @@ impl CliError {
         let mut object = json!({
             "apiVersion": super::report::API_VERSION,
             "kind": "Error",
-            "code": self.exit as u8,
+            "code": self.exit.code(),
             "reason": self.reason,
             "message": self.message,
         });
