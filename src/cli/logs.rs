@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use landfall_store::Name;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Outcome;
@@ -61,8 +62,10 @@ const LINES: usize = 50;
 const LINES_BEFORE_FOLLOWING: usize = 10;
 
 /// The end of one log.
-#[derive(Debug, Serialize)]
-struct Item {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Log")]
+pub struct Item {
+    #[schemars(with = "String")]
     app: Name,
     name: String,
     path: PathBuf,
