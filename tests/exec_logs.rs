@@ -96,7 +96,12 @@ fn a_command_keeps_the_terminal() {
 #[test]
 fn without_a_release_in_service_there_is_nothing_to_run_a_command_in() {
     let host = Host::new("prod", "");
-    host.want("web", &host.pack_next(Source::sleeper_and("[[step]]\nname = \"no\"\nrun = [\"false\"]\nkind = \"migrate\"\n").path()));
+    host.want(
+        "web",
+        &host.pack_next(
+            Source::sleeper_and("[[step]]\nname = \"no\"\nrun = [\"false\"]\nkind = \"migrate\"\n").path(),
+        ),
+    );
     host.run(&["watch", "--once"]).expect_code(7);
     let said = host.run(&["exec", "web", "--", "true"]);
     said.expect_code(4);
@@ -133,7 +138,10 @@ impl Drop for Following {
 
 /// An app that prints what is appended to `feed` in the host's directory.
 fn fed(host: &Host, name: &str) -> String {
-    format!("[[start]]\nname = \"{name}\"\nmanager = \"direct\"\nshell = \"exec tail -n +1 -F {}/{name}\"\n", host.dir.display())
+    format!(
+        "[[start]]\nname = \"{name}\"\nmanager = \"direct\"\nshell = \"exec tail -n +1 -F {}/{name}\"\n",
+        host.dir.display()
+    )
 }
 
 fn feeding(processes: &[&str]) -> (Host, Source) {
@@ -168,7 +176,11 @@ fn following_goes_over_rotations_and_into_the_next_release_without_losing_a_line
     host.write("main", "");
     let source = source.with("app/version.txt", b"2");
     host.deploy_once(&source).expect_code(0);
-    std::io::Write::write_all(&mut std::fs::File::options().append(true).open(&feed).unwrap(), b"of the next\n").unwrap();
+    std::io::Write::write_all(
+        &mut std::fs::File::options().append(true).open(&feed).unwrap(),
+        b"of the next\n",
+    )
+    .unwrap();
     while following.next() != "of the next" {}
 }
 

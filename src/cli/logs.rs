@@ -167,4 +167,3 @@ fn show(report: &Report, items: &[Item], several_apps: bool) {
         item.lines.iter().for_each(|line| report.line(line));
     }
 }
-
