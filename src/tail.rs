@@ -211,10 +211,13 @@ pub struct Place {
 /// A line of a log: place, name of the log, the line without its end.
 pub type Tell<'a> = &'a mut dyn FnMut(&str, &str, &[u8]);
 
+/// Which place, which log.
+type Key = (usize, String);
+
 /// Every log of some places, also those that appear later.
 pub struct Tails {
     places: Vec<Place>,
-    tails: BTreeMap<(usize, String), Tail>,
+    tails: BTreeMap<Key, Tail>,
     changes: Receiver<()>,
     _watcher: RecommendedWatcher,
 }
@@ -271,7 +274,7 @@ impl Tails {
         Ok(())
     }
 
-    fn newcomers(&self) -> Result<Vec<((usize, String), PathBuf)>, TailError> {
+    fn newcomers(&self) -> Result<Vec<(Key, PathBuf)>, TailError> {
         let mut found = Vec::new();
         for (index, place) in self.places.iter().enumerate() {
             for name in names(&place.dir).map_err(at(&place.dir))? {
