@@ -13,6 +13,8 @@ mod describe;
 mod diff;
 mod doctor;
 mod env;
+mod exec;
+mod follow_logs;
 mod frugal;
 mod history;
 mod init;
@@ -154,6 +156,7 @@ pub enum Command {
     State(state::State),
     Describe(describe::DescribeArgs),
     Logs(logs::LogsArgs),
+    Exec(exec::ExecArgs),
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
     Doctor(doctor::DoctorArgs),
@@ -203,6 +206,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::State(command) => state::run(&command, context),
         Command::Describe(args) => describe::run(&args, context),
         Command::Logs(args) => logs::run(&args, context),
+        Command::Exec(args) => exec::run(&args, context),
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),
