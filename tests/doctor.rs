@@ -15,7 +15,8 @@ use support::{Host, Source, process, wait};
 
 /// A recipe that needs a key and a program; and a port, if there is one.
 fn recipe(step: &str, port: Option<u16>) -> String {
-    let check = port.map_or_else(|| "run = [\"true\"]".to_owned(), |port| format!("tcp = \"127.0.0.1:{port}\""));
+    let check =
+        port.map_or_else(|| "run = [\"true\"]".to_owned(), |port| format!("tcp = \"127.0.0.1:{port}\""));
     support::source::SLEEPER.replace("run = [\"true\"]", &check)
         + &format!(
             "\n[[layer]]\nname = \"env\"\nkind = \"env\"\n\n[env]\nenvironments = [\"prod\"]\nlocal = \"optional\"\n\
@@ -49,7 +50,9 @@ fn found(host: &Host, arguments: &[&str]) -> (Option<i32>, Vec<Value>) {
 #[track_caller]
 fn finding<'a>(found: &'a [Value], check: &str, level: &str) -> &'a Value {
     let mut these = found.iter().filter(|finding| finding["check"] == check);
-    these.find(|finding| finding["level"] == level).unwrap_or_else(|| panic!("no {level} {check}: {found:#?}"))
+    these
+        .find(|finding| finding["level"] == level)
+        .unwrap_or_else(|| panic!("no {level} {check}: {found:#?}"))
 }
 
 /// The finding is a problem, says this, and is mended by this.
@@ -202,7 +205,8 @@ fn few_open_files_are_a_warning() {
     let program = host.landfall(&["doctor", "-o", "json"]);
     let line = std::iter::once(program.get_program()).chain(program.get_args());
     let line: Vec<String> = line.map(|part| format!("'{}'", part.to_string_lossy())).collect();
-    let run = host.program("sh").args(["-c", &format!("ulimit -n 200; {}", line.join(" "))]).output().unwrap();
+    let run =
+        host.program("sh").args(["-c", &format!("ulimit -n 200; {}", line.join(" "))]).output().unwrap();
     let document: Value = serde_json::from_slice(&run.stdout).unwrap();
     assert!(finding(items(&document), "limits", "Warning")["message"].as_str().unwrap().contains("200"));
 }

@@ -217,7 +217,10 @@ fn is_utf8() -> bool {
 }
 
 fn terminal_width() -> Option<usize> {
-    console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns)).filter(|columns| *columns > 0)
+    console::Term::stdout()
+        .size_checked()
+        .map(|(_, columns)| usize::from(columns))
+        .filter(|columns| *columns > 0)
 }
 
 fn paint(text: &str, tone: Tone, colour: bool) -> String {

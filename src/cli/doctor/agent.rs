@@ -11,7 +11,8 @@ const AGENT: &str = "agent";
 const SERVICE: &str = "service";
 
 /// Where units lie, most important first.
-const UNIT_DIRS: [&str; 3] = ["/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"];
+const UNIT_DIRS: [&str; 3] =
+    ["/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"];
 const UNIT: &str = "landfall.service";
 /// The link that `systemctl enable` makes.
 const ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/landfall.service";
@@ -71,7 +72,9 @@ fn judge(facts: &Facts) -> Vec<Finding> {
             format!("the agent (pid {}) is another landfall: {}", program.pid, program.path.display()),
             "use one landfall on a host: `landfall --version` of both shows which is older",
         ),
-        (true, Some(program)) => Finding::good(AGENT, format!("running (pid {}), this landfall", program.pid)),
+        (true, Some(program)) => {
+            Finding::good(AGENT, format!("running (pid {}), this landfall", program.pid))
+        }
         (true, None) => Finding::good(AGENT, "running"),
     }];
     found.extend(service(facts));
@@ -87,7 +90,9 @@ fn service(facts: &Facts) -> Option<Finding> {
             "the agent is not installed as a service: it does not come back after a reboot",
             "sudo landfall install",
         )),
-        (true, Some(unit)) if facts.enabled => Some(Finding::good(SERVICE, format!("{} is enabled", unit.display()))),
+        (true, Some(unit)) if facts.enabled => {
+            Some(Finding::good(SERVICE, format!("{} is enabled", unit.display())))
+        }
         (true, Some(unit)) => Some(Finding::warning(
             SERVICE,
             format!("{} is not enabled: the agent does not come back after a reboot", unit.display()),
@@ -129,7 +134,13 @@ mod tests {
             same,
             replaced,
         });
-        Facts { running, program, systemd: true, unit: Some("/etc/systemd/system/landfall.service".into()), enabled: true }
+        Facts {
+            running,
+            program,
+            systemd: true,
+            unit: Some("/etc/systemd/system/landfall.service".into()),
+            enabled: true,
+        }
     }
 
     #[test]
@@ -138,7 +149,10 @@ mod tests {
         assert_eq!(first(facts(true, Some((true, false)))).level, Level::Good);
         assert_eq!(first(facts(true, None)).level, Level::Good);
         let gone = first(facts(false, None));
-        assert_eq!((gone.level, gone.fix.as_deref()), (Level::Warning, Some("sudo systemctl enable --now landfall")));
+        assert_eq!(
+            (gone.level, gone.fix.as_deref()),
+            (Level::Warning, Some("sudo systemctl enable --now landfall"))
+        );
         let old = first(facts(true, Some((false, true))));
         assert_eq!(old.fix.as_deref(), Some("sudo systemctl restart landfall"));
         assert!(first(facts(true, Some((false, false)))).message.contains("another landfall"));
@@ -148,7 +162,10 @@ mod tests {
     fn a_service_that_would_not_survive_a_reboot_is_a_warning() {
         let fix = |facts: Facts| service(&facts).and_then(|finding| finding.fix);
         assert_eq!(fix(facts(true, None)), None);
-        assert_eq!(fix(Facts { enabled: false, ..facts(true, None) }).as_deref(), Some("sudo systemctl enable landfall"));
+        assert_eq!(
+            fix(Facts { enabled: false, ..facts(true, None) }).as_deref(),
+            Some("sudo systemctl enable landfall")
+        );
         assert_eq!(fix(Facts { unit: None, ..facts(true, None) }).as_deref(), Some("sudo landfall install"));
         assert_eq!(service(&Facts { systemd: false, ..facts(true, None) }), None);
     }

@@ -75,7 +75,8 @@ impl App<'_> {
                 return vec![Finding::problem(ARTIFACT, what, "install a newer landfall on this host")];
             }
         };
-        let mut found = vec![Finding::good(ARTIFACT, format!("{} {}", spec.version, target.artifact.short()))];
+        let mut found =
+            vec![Finding::good(ARTIFACT, format!("{} {}", spec.version, target.artifact.short()))];
         let tops = trees.iter().flat_map(|tree| tree.entries()).filter_map(|entry| {
             Some(String::from_utf8_lossy(entry.path.as_bytes()).split('/').next()?.to_owned())
         });
@@ -112,7 +113,8 @@ impl App<'_> {
         };
         let programs = programs::findings(spec, self.roles(), &env, packed);
         found.extend(programs);
-        let dir = self.patient.host.root.app(self.name, self.patient.environment, self.config().dir.as_deref());
+        let dir =
+            self.patient.host.root.app(self.name, self.patient.environment, self.config().dir.as_deref());
         found.extend(self.ports(spec, &env, &dir));
         found.extend(self.health(spec));
         found.extend(self.user(spec));
@@ -130,7 +132,8 @@ impl App<'_> {
         let config = self.config();
         let layer = |kind| self.layer(spec, artifact, config.env_dir.as_deref(), kind);
         let (base, local) = (layer(LayerKind::Base)?, layer(LayerKind::Local)?);
-        let own = ["APP", "ENV", "RELEASE", "ARTIFACT"].map(|key| (format!("LANDFALL_{key}"), "x".to_owned()));
+        let own =
+            ["APP", "ENV", "RELEASE", "ARTIFACT"].map(|key| (format!("LANDFALL_{key}"), "x".to_owned()));
         let resolved = env::resolve(&EnvInput {
             place: Place::Host,
             spec: &spec.env,
@@ -158,10 +161,12 @@ impl App<'_> {
         if let Some((layer, _)) = env::find_layer(None, env_dir, None, &file)? {
             return Ok(Some(layer));
         }
-        let packed = artifact.layers_for(self.patient.environment, self.roles()).filter(|layer| layer.is_env());
+        let packed =
+            artifact.layers_for(self.patient.environment, self.roles()).filter(|layer| layer.is_env());
         let trees = packed.filter_map(|layer| landfall_store::fetch::tree(self.store?, &layer.tree).ok());
         for tree in trees {
-            let is_file = tree.get(file.as_bytes()).is_some_and(|entry| matches!(entry.kind, Kind::File { .. }));
+            let is_file =
+                tree.get(file.as_bytes()).is_some_and(|entry| matches!(entry.kind, Kind::File { .. }));
             let bytes = self.store.filter(|_| is_file).and_then(|store| content(store, &tree, &file).ok()?);
             if let Some(bytes) = bytes {
                 return env::parse_layer(Path::new(&file), bytes).map(Some);
@@ -196,7 +201,10 @@ impl App<'_> {
                 Some(holder) => Finding::problem(
                     PORT,
                     format!("port {port} is held by {holder}, which landfall did not start"),
-                    format!("if that is the app: landfall adopt {}; else stop it: kill {}", self.name, holder.pid),
+                    format!(
+                        "if that is the app: landfall adopt {}; else stop it: kill {}",
+                        self.name, holder.pid
+                    ),
                 ),
                 None => Finding::good(PORT, format!("{port} is free or the app's own")),
             });
@@ -206,10 +214,15 @@ impl App<'_> {
 
     fn health(&self, spec: &ReleaseSpec) -> Option<Finding> {
         let starts = spec.start.iter().any(|start| applies(&start.roles, self.roles()));
-        let checks = spec.health.iter().any(|health| applies(&health.roles, self.roles()) && !health.advisory);
+        let checks =
+            spec.health.iter().any(|health| applies(&health.roles, self.roles()) && !health.advisory);
         (starts && !checks).then(|| {
             let what = "no health check: it counts as healthy when it runs for three seconds";
-            Finding::warning(HEALTH, what, "add `[health]` to landfall.toml: http = \"http://127.0.0.1:${PORT}/health\"")
+            Finding::warning(
+                HEALTH,
+                what,
+                "add `[health]` to landfall.toml: http = \"http://127.0.0.1:${PORT}/health\"",
+            )
         })
     }
 
@@ -218,8 +231,11 @@ impl App<'_> {
         let as_root = rustix::process::geteuid().is_root() && self.config().user.is_none();
         (as_root && !spec.start.is_empty()).then(|| {
             let app = self.name;
-            let what = "no `user` under [apps]: the app and its steps run as root, and each release is a full copy";
-            let fix = format!("sudo useradd --system --create-home {app}; then `user = \"{app}\"` under [apps.{app}]");
+            let what =
+                "no `user` under [apps]: the app and its steps run as root, and each release is a full copy";
+            let fix = format!(
+                "sudo useradd --system --create-home {app}; then `user = \"{app}\"` under [apps.{app}]"
+            );
             Finding::warning(USER, what, fix)
         })
     }
@@ -232,7 +248,10 @@ impl App<'_> {
         let mut found = Vec::new();
         for (pid, home) in pm2_daemons(user).into_iter().filter(|(_, home)| !home.starts_with(&own)) {
             let children = proc::children(pid).len();
-            let what = format!("a pm2 of its own runs {children} processes (pid {pid}, PM2_HOME {})", home.display());
+            let what = format!(
+                "a pm2 of its own runs {children} processes (pid {pid}, PM2_HOME {})",
+                home.display()
+            );
             let fix = format!(
                 "if `{name}` is among them: landfall adopt {name}; else PM2_HOME={} pm2 kill",
                 home.display()
@@ -287,7 +306,10 @@ mod tests {
     fn the_port_of_a_check_is_read_after_expansion() {
         let env = BTreeMap::from([("PORT".to_owned(), "3100".to_owned())]);
         let health = |check| HealthSpec { check, ..spec() };
-        assert_eq!(port_of(&health(Check::Http("http://127.0.0.1:${PORT}/health".to_owned())), &env), Some(3100));
+        assert_eq!(
+            port_of(&health(Check::Http("http://127.0.0.1:${PORT}/health".to_owned())), &env),
+            Some(3100)
+        );
         assert_eq!(port_of(&health(Check::Tcp("[::1]:${PORT}".to_owned())), &env), Some(3100));
         assert_eq!(port_of(&health(Check::Http("http://127.0.0.1:${NONE}/".to_owned())), &env), None);
         assert_eq!(port_of(&health(Check::Run(vec!["true".to_owned()])), &env), None);

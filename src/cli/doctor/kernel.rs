@@ -25,7 +25,11 @@ pub fn findings() -> Vec<Finding> {
 fn proc_is_there() -> Option<Finding> {
     let seen = Path::new("/proc/self/stat").exists();
     (!seen).then(|| {
-        Finding::problem(SYSTEM, "/proc is not mounted: landfall cannot see processes", "mount -t proc proc /proc")
+        Finding::problem(
+            SYSTEM,
+            "/proc is not mounted: landfall cannot see processes",
+            "mount -t proc proc /proc",
+        )
     })
 }
 
@@ -53,7 +57,8 @@ fn events() -> Option<Finding> {
 
 /// Only shown times and the ends of suspensions and pins depend on it. Says nothing where nobody knows.
 fn synchronised() -> Option<Finding> {
-    let asked = Command::new("timedatectl").args(["show", "--property", "NTPSynchronized", "--value"]).output();
+    let asked =
+        Command::new("timedatectl").args(["show", "--property", "NTPSynchronized", "--value"]).output();
     let answer = asked.ok().filter(|answer| answer.status.success())?;
     match String::from_utf8_lossy(&answer.stdout).trim() {
         "yes" => Some(Finding::good(CLOCK, "the clock is synchronised")),

@@ -51,7 +51,9 @@ pub fn run(args: &DoctorArgs, context: &Context) -> Outcome {
     let mut found = examine::machine();
     match context.host().and_then(|host| Ok((context.environment(&host, args.env.as_ref())?, host))) {
         Ok((environment, host)) => found.extend(examined(context, &host, &environment)),
-        Err(error) => found.insert(0, told(CONFIG, &error, "correct host.toml, or name another: --config FILE")),
+        Err(error) => {
+            found.insert(0, told(CONFIG, &error, "correct host.toml, or name another: --config FILE"))
+        }
     }
     // The host first, then its apps by name; in each the order of the checks.
     found.sort_by(|a, b| a.app.cmp(&b.app));
@@ -91,7 +93,14 @@ fn state(context: &Context) -> (Option<DesiredState>, Vec<Finding>) {
         }
         Err(error) => {
             let what = format!("{}: {error}", path.display());
-            return (None, vec![Finding::problem(STATE, what, "run it as the account of the agent, or correct its mode")]);
+            return (
+                None,
+                vec![Finding::problem(
+                    STATE,
+                    what,
+                    "run it as the account of the agent, or correct its mode",
+                )],
+            );
         }
     };
     let text = String::from_utf8_lossy(&bytes);

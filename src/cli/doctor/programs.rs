@@ -12,7 +12,12 @@ use crate::start::argv;
 const PROGRAMS: &str = "programs";
 
 /// What is needed, and where it may be.
-pub fn findings(spec: &ReleaseSpec, roles: &[Name], env: &BTreeMap<String, String>, packed: &BTreeSet<String>) -> Vec<Finding> {
+pub fn findings(
+    spec: &ReleaseSpec,
+    roles: &[Name],
+    env: &BTreeMap<String, String>,
+    packed: &BTreeSet<String>,
+) -> Vec<Finding> {
     let path = env.get("PATH").map(String::as_str).unwrap_or_default();
     let wanted = wanted(spec, roles, env);
     let missing: Vec<(&String, &String)> =
@@ -23,8 +28,13 @@ pub fn findings(spec: &ReleaseSpec, roles: &[Name], env: &BTreeMap<String, Strin
         return vec![Finding::good(PROGRAMS, all)];
     }
     let told = |(program, what): (&String, &String)| {
-        let message = format!("`{program}` is not on the PATH of the agent; {what} needs it (PATH is {path})");
-        Finding::problem(PROGRAMS, message, format!("install {program}, or put its directory on the agent's PATH"))
+        let message =
+            format!("`{program}` is not on the PATH of the agent; {what} needs it (PATH is {path})");
+        Finding::problem(
+            PROGRAMS,
+            message,
+            format!("install {program}, or put its directory on the agent's PATH"),
+        )
     };
     missing.into_iter().map(told).collect()
 }

@@ -39,8 +39,10 @@ fn owner_and_mode(path: &Path, facts: &Metadata, own: u32) -> Vec<Finding> {
         found.push(Finding::problem(ROOT, what, "run it as the account of the agent (sudo landfall doctor)"));
     }
     if facts.mode() & 0o022 != 0 {
-        let what =
-            format!("{shown} can be written by others (mode {:o}): they decide what runs", facts.mode() & 0o777);
+        let what = format!(
+            "{shown} can be written by others (mode {:o}): they decide what runs",
+            facts.mode() & 0o777
+        );
         found.push(Finding::problem(ROOT, what, format!("chmod go-w {shown}")));
     }
     if found.is_empty() {
@@ -83,7 +85,9 @@ fn accounts(host: &Host, own: u32) -> Vec<Finding> {
             Ok(Some(account)) if account.uid == 0 => Finding::warning(
                 ACCOUNT,
                 "the app runs as root: it can change landfall and every other app",
-                format!("sudo useradd --system --create-home {app}; then `user = \"{app}\"` under [apps.{app}]"),
+                format!(
+                    "sudo useradd --system --create-home {app}; then `user = \"{app}\"` under [apps.{app}]"
+                ),
             ),
             Ok(Some(_)) => Finding::good(ACCOUNT, format!("runs as `{user}`")),
         };
@@ -111,6 +115,10 @@ mod tests {
         assert!(judge(0o755, own + 1)[0].message.contains("belongs to user"));
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
-        assert!(owner_and_mode(&file, &std::fs::metadata(&file).unwrap(), own)[0].message.contains("no directory"));
+        assert!(
+            owner_and_mode(&file, &std::fs::metadata(&file).unwrap(), own)[0]
+                .message
+                .contains("no directory")
+        );
     }
 }

@@ -14,7 +14,8 @@ pub fn store(host: &Host) -> (Option<Store>, Vec<Finding>) {
         StoreLocation::Dir(dir) => dir,
         StoreLocation::Http(_) | StoreLocation::S3 { .. } => {
             let what = "this landfall works with stores in directories only";
-            let fix = "mount it, or copy with `landfall push --all --to DIR`; then `store = \"DIR\"` in host.toml";
+            let fix =
+                "mount it, or copy with `landfall push --all --to DIR`; then `store = \"DIR\"` in host.toml";
             return (None, vec![Finding::problem(STORE, what, fix)]);
         }
     };
@@ -28,7 +29,10 @@ pub fn store(host: &Host) -> (Option<Store>, Vec<Finding>) {
             (Some(store), vec![Finding::good(STORE, format!("{} has {count} {artifacts}", dir.display()))])
         }
         Err(error) => {
-            let fix = format!("mount it, correct `store` in host.toml, or make one: landfall pack . --store {}", dir.display());
+            let fix = format!(
+                "mount it, correct `store` in host.toml, or make one: landfall pack . --store {}",
+                dir.display()
+            );
             (None, vec![Finding::problem(STORE, error.to_string(), fix)])
         }
     }
