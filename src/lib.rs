@@ -41,4 +41,5 @@ pub mod state;
 pub mod status;
 pub mod step;
 pub mod switch;
+pub mod tail;
 pub mod watch;
