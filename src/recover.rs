@@ -92,6 +92,7 @@ mod tests {
             healthy: Some(release("a")),
             stage,
             resumed: 0,
+            heals: None,
             failure: None,
             started: Timestamp::UNIX_EPOCH,
         }

@@ -9,7 +9,7 @@ use landfall_store::{Digest, Name, json};
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
-use super::journal::{Failure, Journal, Stage, Target};
+use super::journal::{Drift, Failure, Journal, Stage, Target};
 use super::release::ReleaseRef;
 use super::sealed::{self, Sealed};
 use crate::disk::Disk;
@@ -70,10 +70,13 @@ pub struct Entry {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// What it healed; none: it brought what the state asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heals: Option<Drift>,
     /// What ran before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<ReleaseRef>,
-    /// When it began, by the wall clock; only shown.
+    /// When it began, by the wall clock; shown, and compared only to bound how often is healed.
     pub started: Timestamp,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
@@ -115,6 +118,7 @@ impl Entry {
             result,
             stage: journal.stage,
             failure,
+            heals: journal.heals,
             previous: journal.from.clone(),
             started: journal.started,
             took_ms,
@@ -271,6 +275,20 @@ impl History {
             .filter_map(|(release, healthy)| healthy.then_some(release))
             .collect()
     }
+
+    /// The proved release that landfall left linked. None: no release ever proved healthy, or what the last
+    /// attempt to touch `current` left there is not known to be one that did.
+    pub fn left(&self) -> Option<&ReleaseRef> {
+        let proved = self.healthy().into_iter().next()?;
+        let of_it = |entry: &Entry| entry.release.as_ref() == Some(proved);
+        let touched = |entry: &&Entry| !of_it(entry) && entry.stage >= Stage::Switching;
+        match self.entries.iter().rev().find(|entry| of_it(entry) || touched(entry)) {
+            // An interruption is noted as an attempt's end only where `current` had not been switched.
+            Some(entry) if of_it(entry) => Some(proved),
+            Some(entry) if matches!(entry.result, Outcome::Reverted | Outcome::Interrupted) => Some(proved),
+            _ => None,
+        }
+    }
 }
 
 fn line_of(entry: &Entry) -> String {
@@ -306,6 +324,7 @@ mod tests {
             result,
             stage: Stage::Committing,
             failure: None,
+            heals: None,
             previous: None,
             started: Timestamp::UNIX_EPOCH,
             took_ms: 5,

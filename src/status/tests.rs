@@ -35,6 +35,7 @@ fn entry(name: &str, result: Outcome, stage: Stage, failure: Option<Failure>) ->
         result,
         stage,
         failure,
+        heals: None,
         previous: None,
         started: time(100),
         took_ms: 2_000,
@@ -53,6 +54,7 @@ fn journal(name: &str, stage: Stage) -> Journal {
         healthy: Some(release("a")),
         stage,
         resumed: 0,
+        heals: None,
         failure: None,
         started: time(200),
     }

@@ -13,7 +13,7 @@ use landfall::disk::Disk;
 use landfall::effects::{Clock, Depth, Effects, Fetched, Known, Newer, Processes, Supply, Verdict};
 use landfall::layout::{AppDir, Root};
 use landfall::pending::Pending;
-use landfall::plan::Desired;
+use landfall::plan::{Desired, Running};
 use landfall::reconcile::{Tick, reconcile};
 use landfall::record::RecordError;
 use landfall::record::history::History;
@@ -397,8 +397,9 @@ impl Supply for World {
 }
 
 impl Processes for World {
-    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, bool> {
-        Box::pin(async { self.serving().as_ref() == Some(&record.release.name) })
+    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Running> {
+        let here = self.serving().as_ref() == Some(&record.release.name);
+        Box::pin(async move { if here { Running::Yes } else { Running::No } })
     }
 
     fn preflight<'a>(&'a self, _: &'a ReleaseRecord, _: u64, _: Newer<'a>) -> Pending<'a, Verdict> {
