@@ -1,0 +1,214 @@
+//! The loop: events come in, ticks go out.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use landfall_store::Name;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::accept::{self, Accepted, desired};
+use super::apps::{AppState, RECORD_PAUSE, jittered};
+use super::service::Shared;
+use super::tick::tick;
+use super::{AgentError, Report, Settings, apps};
+use crate::plan::Desired;
+use crate::source::file::FileWatch;
+use crate::status::{Around, SourceView};
+
+/// Time between two looks at everything, without any event.
+const INTERVAL: Duration = Duration::from_secs(30);
+/// A state file that does not parse is looked at again after this long before it is complained about: an
+/// editor that writes in place passes through such a moment.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// The agent of a host.
+pub(super) struct Agent {
+    settings: Settings,
+    shared: Rc<Shared>,
+    accepted: Option<Rc<Accepted>>,
+    complaint: Option<String>,
+    apps: BTreeMap<Name, AppState>,
+    events: UnboundedReceiver<()>,
+    watch: FileWatch,
+    ended: UnboundedReceiver<Report>,
+    end: UnboundedSender<Report>,
+}
+
+impl Agent {
+    pub(super) fn new(settings: Settings) -> Result<Self, AgentError> {
+        let shared = Rc::new(Shared::new(&settings, crate::release::Tries::AGENT)?);
+        let (changed, events) = unbounded_channel();
+        let (end, ended) = unbounded_channel();
+        let watch = FileWatch::new(&settings.source, changed)?;
+        let accepted = accept::last(&settings.host)?.map(Rc::new);
+        let apps = BTreeMap::new();
+        Ok(Self { settings, shared, accepted, complaint: None, apps, events, watch, ended, end })
+    }
+
+    pub(super) async fn run(mut self) -> Result<(), AgentError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
+        info!(
+            host = %self.settings.host.config.host, environment = %self.settings.environment,
+            state = %self.settings.source.path().display(), "watching"
+        );
+        let mut look_again = self.look();
+        let mut timer = Instant::now() + jittered(INTERVAL);
+        self.all_due();
+        loop {
+            self.dispatch();
+            tokio::select! {
+                Some(()) = self.events.recv() => {
+                    while self.events.try_recv().is_ok() {}
+                    self.watch.follow()?;
+                    look_again = self.look();
+                }
+                () = until(look_again) => {
+                    look_again = None;
+                    self.complain();
+                }
+                Some(report) = self.ended.recv() => self.note(&report),
+                () = tokio::time::sleep_until(timer) => {
+                    timer = Instant::now() + jittered(INTERVAL);
+                    self.watch.follow()?;
+                    look_again = self.look();
+                    self.all_due();
+                }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        info!("stopping; the apps go on");
+        Ok(())
+    }
+
+    /// Reads the state. What is wrong with it is complained about only if it stays.
+    fn look(&mut self) -> Option<Instant> {
+        match accept::newest(&self.settings) {
+            Ok(accepted) => {
+                if self.complaint.take().is_some() {
+                    info!("the state is readable again");
+                }
+                self.accept(accepted);
+                None
+            }
+            Err(_) => Some(Instant::now() + SETTLE),
+        }
+    }
+
+    fn complain(&mut self) {
+        match accept::newest(&self.settings) {
+            Ok(accepted) => self.accept(accepted),
+            Err(problem) => {
+                let message = problem.to_string();
+                if self.complaint.as_ref() != Some(&message) {
+                    error!(problem = %message, "the state cannot be used; the last accepted one stays in force");
+                    self.complaint = Some(message);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, accepted: Accepted) {
+        if self.accepted.as_ref().is_some_and(|old| old.bytes == accepted.bytes) {
+            return;
+        }
+        if let Err(error) = accept::keep(&self.settings.host, &accepted) {
+            error!(%error, "the state could not be recorded; the last accepted one stays in force");
+            return;
+        }
+        self.accepted = Some(Rc::new(accepted));
+        self.know_apps();
+    }
+
+    /// Brings what is known of each app up to the accepted state; what changed is due at once.
+    fn know_apps(&mut self) {
+        let apps = match apps(&self.shared, self.accepted.as_deref()) {
+            Ok(apps) => apps,
+            Err(error) => return error!(%error, "the apps of this host cannot be listed"),
+        };
+        for app in apps {
+            let wanted = self.wanted(&app);
+            let known = self.apps.entry(app).or_insert_with(AppState::new);
+            if *known.wanted.now.borrow() != wanted {
+                known.wanted.now.replace(wanted);
+                known.wanted.change.notify_waiters();
+                known.due = true;
+                known.not_before = None;
+            }
+        }
+    }
+
+    fn wanted(&self, app: &Name) -> Desired {
+        match &self.accepted {
+            Some(accepted) => desired(accepted, app, &self.settings.environment),
+            None => Desired::NotInState,
+        }
+    }
+
+    fn all_due(&mut self) {
+        self.know_apps();
+        let now = Instant::now();
+        for app in self.apps.values_mut() {
+            app.due |= app.not_before.is_none_or(|at| at <= now);
+        }
+    }
+
+    /// Starts a tick of every app that is due and idle.
+    fn dispatch(&mut self) {
+        for (name, app) in &mut self.apps {
+            if app.busy || !app.due {
+                continue;
+            }
+            app.due = false;
+            let accepted = self.accepted.as_ref();
+            let tuning = accepted.map(|accepted| accepted.tuning(name, &self.settings.environment));
+            match self.shared.site(name, tuning.unwrap_or_default()) {
+                Ok(site) => {
+                    app.busy = true;
+                    let around = Around {
+                        host: self.settings.host.config.host.clone(),
+                        wanted: app.wanted.now.borrow().clone(),
+                        source: self.complaint.clone().map_or(SourceView::Ready, SourceView::Unreachable),
+                        state_commit: None,
+                        agent: true,
+                    };
+                    let source = self.settings.source.clone();
+                    let wanted = Rc::clone(&app.wanted);
+                    let (name, end) = (name.clone(), self.end.clone());
+                    tokio::task::spawn_local(async move {
+                        let tick = tick(&site, &wanted, &source, around).await;
+                        if end.send(Report { app: name, tick }).is_err() {
+                            warn!("an attempt ended while the agent was stopping");
+                        }
+                    });
+                }
+                Err(error) => {
+                    app.not_before = Some(Instant::now() + jittered(RECORD_PAUSE));
+                    app.say(
+                        || error!(app = %name, %error, "this app cannot be reconciled"),
+                        &error.to_string(),
+                    );
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, report: &Report) {
+        if let Some(app) = self.apps.get_mut(&report.app) {
+            app.note(report, Instant::now());
+        }
+    }
+}
+
+/// Waits for a moment, or for ever.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,92 @@
+//! What the loop knows of each app: whether a tick runs, is due, or must wait.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use super::Report;
+use crate::plan::Desired;
+use crate::reconcile::Tick;
+use crate::record::history::Outcome;
+use crate::record::journal::Class;
+
+/// Pause after an artifact could not be had in all tries.
+const SUPPLY_PAUSE: Duration = Duration::from_secs(600);
+/// Pause after landfall could not keep its own records.
+pub(super) const RECORD_PAUSE: Duration = Duration::from_secs(10);
+
+/// What the state asks for, and word of its changes.
+pub(super) struct Wanted {
+    pub(super) now: RefCell<Desired>,
+    pub(super) change: tokio::sync::Notify,
+}
+
+/// What the loop knows of one app.
+pub(super) struct AppState {
+    /// What the state asks for now; an attempt in progress asks here whether it is superseded.
+    pub(super) wanted: Rc<Wanted>,
+    pub(super) busy: bool,
+    pub(super) due: bool,
+    pub(super) not_before: Option<Instant>,
+    pub(super) said: Option<String>,
+}
+
+impl AppState {
+    pub(super) fn new() -> Self {
+        let now = RefCell::new(Desired::NotInState);
+        let wanted = Rc::new(Wanted { now, change: tokio::sync::Notify::new() });
+        Self { wanted, busy: false, due: true, not_before: None, said: None }
+    }
+
+    /// Says something once, until something else is to be said.
+    pub(super) fn say(&mut self, say: impl FnOnce(), what: &str) {
+        if self.said.as_deref() != Some(what) {
+            say();
+            self.said = Some(what.to_owned());
+        }
+    }
+
+    /// What an ended tick means for the next one.
+    pub(super) fn note(&mut self, report: &Report, now: Instant) {
+        self.busy = false;
+        match &report.tick {
+            Ok(Tick::Attempted(entry)) => {
+                let class = entry.failure.as_ref().map(|failure| failure.class);
+                match (entry.result, class) {
+                    (Outcome::Failed, Some(Class::Supply)) => {
+                        self.not_before = Some(now + jittered(SUPPLY_PAUSE))
+                    }
+                    (Outcome::Failed, Some(Class::Host | Class::Manager)) => {
+                        self.not_before = Some(now + jittered(RECORD_PAUSE));
+                    }
+                    (Outcome::Refused, _) => self.not_before = Some(now + jittered(SUPPLY_PAUSE)),
+                    _ => self.due = true,
+                }
+            }
+            Ok(Tick::Refused(refusal)) => {
+                self.say(|| warn!(app = %report.app, %refusal, "not tried"), &refusal.to_string());
+            }
+            Ok(Tick::Held(hold)) => {
+                self.say(|| warn!(app = %report.app, %hold, "nothing is done"), &hold.to_string())
+            }
+            Ok(Tick::InSync { env_changed: true }) => {
+                let what = "an env file was edited since the start; the next deploy takes it";
+                self.say(|| warn!(app = %report.app, "{what}"), what);
+            }
+            Ok(Tick::InSync { env_changed: false }) => self.said = None,
+            Err(error) => {
+                self.not_before = Some(now + jittered(RECORD_PAUSE));
+                let what = "landfall could not keep its records; what runs is left alone";
+                self.say(|| error!(app = %report.app, %error, "{what}"), &error.to_string());
+            }
+        }
+    }
+}
+
+/// ± 20 %, so that a fleet does not act in step.
+pub(super) fn jittered(span: Duration) -> Duration {
+    span.mul_f64(0.8 + 0.4 * fastrand::f64())
+}
