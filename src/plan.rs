@@ -489,11 +489,8 @@ mod tests {
 
     #[test]
     fn a_moved_current_is_put_back_to_what_landfall_left_whatever_is_desired() {
-        let elsewhere = [
-            Current::Absent,
-            Current::Moved("it points to /tmp".into()),
-            Current::Release(release("older")),
-        ];
+        let elsewhere =
+            [Current::Absent, Current::Moved("it points to /tmp".into()), Current::Release(release("older"))];
         for current in elsewhere {
             let healthy = vec![release("a"), release("older")];
             let here = Facts { current, healthy, ..running_a_wanting("a") };
@@ -534,7 +531,12 @@ mod tests {
     #[test]
     fn a_release_that_is_gone_from_the_disk_is_made_again() {
         let current = Current::Moved("it names `a`: there is no such release".into());
-        let facts = Facts { current, healthy: Vec::new(), candidate: candidate("a", false), ..running_a_wanting("a") };
+        let facts = Facts {
+            current,
+            healthy: Vec::new(),
+            candidate: candidate("a", false),
+            ..running_a_wanting("a")
+        };
         assert_eq!(decide(&facts), Plan::Deploy { target: target("a"), reuse: None });
     }
 

@@ -72,6 +72,7 @@ fn running_a_wanting(wanted: &str) -> View {
         facts: Facts {
             desired: Desired::Target(target(wanted)),
             current: Current::Release(release("a")),
+            left: Some(release("a")),
             running: Processes::Yes,
             candidate: Some(candidate),
             healthy: vec![release("a")],

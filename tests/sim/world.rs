@@ -178,6 +178,16 @@ impl World {
         self.memory.borrow_mut().serving = None;
     }
 
+    /// Somebody makes `current` point there, or removes it.
+    pub fn moves_current(&self, to: Option<&str>) {
+        let link = self.dir().current();
+        let links = &mut self.memory.borrow_mut().links;
+        match to {
+            Some(to) => drop(links.insert(link, to.into())),
+            None => drop(links.remove(&link)),
+        }
+    }
+
     pub fn current(&self) -> Option<String> {
         let memory = self.memory.borrow();
         let target = memory.links.get(&self.dir().current())?;
@@ -321,6 +331,10 @@ impl Clock for World {
     fn monotonic_ms(&self) -> u64 {
         self.now.set(self.now.get() + 1);
         self.now.get()
+    }
+
+    fn booted(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
     }
 }
 
