@@ -101,6 +101,7 @@ mod tests {
             heals: None,
             failure: None,
             started: Timestamp::UNIX_EPOCH,
+            stages: vec![],
         }
     }
 

@@ -81,7 +81,11 @@ fn when_supervisor_and_process_are_killed_the_agent_hears_of_it_and_starts_both(
     process::kill(shim.pid);
     process::kill(app.pid);
     let healed = host.wait_for_attempt("web", 1, HEALED);
-    assert_eq!((&healed["result"], &healed["heals"]), (&"Healthy".into(), &"ProcessMissing".into()), "{healed}");
+    assert_eq!(
+        (&healed["result"], &healed["heals"]),
+        (&"Healthy".into(), &"ProcessMissing".into()),
+        "{healed}"
+    );
     assert_ne!(one_process(&host).pid, app.pid);
     wait_until("status is fine", HEALED, || is_fine(&host));
 }
@@ -92,7 +96,11 @@ fn what_runs_without_a_supervisor_is_put_under_a_new_one_and_the_log_says_so() {
     let (old, app) = (shim(&host), one_process(&host));
     process::kill(old.pid);
     let healed = host.wait_for_attempt("web", 1, HEALED);
-    assert_eq!((&healed["result"], &healed["heals"]), (&"Healthy".into(), &"Unsupervised".into()), "{healed}");
+    assert_eq!(
+        (&healed["result"], &healed["heals"]),
+        (&"Healthy".into(), &"Unsupervised".into()),
+        "{healed}"
+    );
     let again = one_process(&host);
     assert_ne!(again.pid, app.pid, "one set of processes, the supervised one");
     assert!(host.agent_log().contains("its supervisor was gone"), "{}", host.agent_log());

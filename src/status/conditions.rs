@@ -1,6 +1,7 @@
 //! Conditions: what machines read. Positive ones are always there, negative ones only while they are true.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::assess::target;
@@ -11,7 +12,7 @@ use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Class, Drift, Failure};
 
 /// Types of conditions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Kind {
     /// What should run runs and is well.
     Ready,
@@ -36,7 +37,7 @@ pub enum Kind {
 }
 
 /// Whether it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionStatus {
     /// It does.
     True,
@@ -47,7 +48,7 @@ pub enum ConditionStatus {
 }
 
 /// One condition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Condition {
     /// What is said.
     #[serde(rename = "type")]

@@ -8,6 +8,7 @@ mod agent;
 mod apps;
 mod departures;
 mod service;
+mod systemd;
 mod tick;
 
 use std::collections::BTreeSet;
