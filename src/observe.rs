@@ -37,9 +37,11 @@ pub async fn facts(app: &App, effects: Effects<'_>, desired: Desired, deploy_env
     };
     let candidate = match &desired {
         Desired::Target(target) => candidate(effects, target, record.as_ref()).await,
-        Desired::Blocked { .. } | Desired::Suspended { .. } | Desired::NotInState | Desired::Invalid(_) => {
-            None
-        }
+        Desired::Blocked { .. }
+        | Desired::Suspended { .. }
+        | Desired::Absent { .. }
+        | Desired::NotInState
+        | Desired::Invalid(_) => None,
     };
     Facts {
         recent: recent(app, effects.clock, &desired, &current),

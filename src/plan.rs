@@ -27,6 +27,11 @@ pub enum Desired {
         /// Why, by whom, until when.
         reason: String,
     },
+    /// It says that the app is to be removed from here.
+    Absent {
+        /// Why that may not happen for now.
+        suspended: Option<String>,
+    },
     /// It does not speak of this app; what runs stays.
     NotInState,
     /// What it says of this app is wrong; what runs stays.
@@ -170,6 +175,13 @@ pub enum Plan {
         /// What differs.
         heals: Drift,
     },
+    /// The app is to go, and is still here.
+    Remove {
+        /// The release that is linked.
+        release: ReleaseRef,
+    },
+    /// The app is to go, and nothing of it is in service.
+    Removed,
 }
 
 /// Why nothing is done.
@@ -237,11 +249,17 @@ impl fmt::Display for Refusal {
 
 /// Decides. Pure: equal facts, equal plan.
 pub fn decide(facts: &Facts) -> Plan {
-    if let Desired::Suspended { reason, .. } = &facts.desired {
+    if let Desired::Suspended { reason, .. } | Desired::Absent { suspended: Some(reason) } = &facts.desired {
         return Plan::Hold(Hold::Suspended(reason.clone()));
     }
     if let Current::Broken(why) = &facts.current {
         return Plan::Hold(Hold::CurrentBroken(why.clone()));
+    }
+    if let Desired::Absent { .. } = &facts.desired {
+        return facts
+            .current
+            .release()
+            .map_or(Plan::Removed, |release| Plan::Remove { release: release.clone() });
     }
     let Some((release, heals)) = drift(facts) else {
         return match &facts.current {
@@ -258,6 +276,7 @@ pub fn decide(facts: &Facts) -> Plan {
 fn towards_the_desired(facts: &Facts, linked: Option<&ReleaseRef>) -> Plan {
     let target = match &facts.desired {
         Desired::Suspended { reason, .. } => return Plan::Hold(Hold::Suspended(reason.clone())),
+        Desired::Absent { .. } => return Plan::Removed,
         Desired::NotInState => return Plan::Hold(Hold::NotInState),
         Desired::Invalid(why) => return Plan::Hold(Hold::Invalid(why.clone())),
         Desired::Blocked { reason, .. } => return Plan::Refuse(Refusal::Blocked(reason.clone())),
@@ -463,6 +482,21 @@ mod tests {
         assert!(matches!(decide(&wanting_b), Plan::Deploy { .. }), "a new release is not delayed");
         wanting_b.recent.not_supplied = true;
         assert!(matches!(decide(&wanting_b), Plan::Restart { release: r, .. } if r == release("a")));
+    }
+
+    #[test]
+    fn an_absent_app_is_removed_once_whether_it_runs_or_not_and_never_while_suspended() {
+        let absent = |suspended: Option<&str>| Desired::Absent { suspended: suspended.map(str::to_owned) };
+        for running in [Running::Yes, Running::No] {
+            let facts = Facts { desired: absent(None), running, ..running_a_wanting("a") };
+            assert_eq!(decide(&facts), Plan::Remove { release: release("a") });
+            let gone = Facts { current: Current::Absent, ..facts.clone() };
+            assert_eq!(decide(&gone), Plan::Removed);
+            let held = Facts { desired: absent(Some("audit")), ..facts.clone() };
+            assert_eq!(decide(&held), Plan::Hold(Hold::Suspended("audit".into())));
+            let moved = Facts { current: Current::Broken("a file".into()), ..facts };
+            assert!(matches!(decide(&moved), Plan::Hold(Hold::CurrentBroken(_))));
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub fn assess(view: &View) -> Status {
         sync,
         health,
         operation: operation(&cause),
+        removed: cause == Cause::Removed,
         desired: target(&view.wanted)
             .map(|target| Wanted { artifact: target.artifact, version: view.wanted_version.clone() }),
         running: running(view),
@@ -40,12 +41,13 @@ pub(super) const fn target(desired: &Desired) -> Option<&Target> {
         Desired::Target(target) | Desired::Suspended { target, .. } | Desired::Blocked { target, .. } => {
             Some(target)
         }
-        Desired::NotInState | Desired::Invalid(_) => None,
+        Desired::Absent { .. } | Desired::NotInState | Desired::Invalid(_) => None,
     }
 }
 
 fn sync(view: &View) -> Sync {
-    let unknown = target(&view.wanted).is_none() || matches!(view.source, SourceView::Invalid(_));
+    let says_nothing = matches!(view.wanted, Desired::NotInState | Desired::Invalid(_));
+    let unknown = says_nothing || matches!(view.source, SourceView::Invalid(_));
     match (unknown, is_synced(view)) {
         (true, _) => Sync::Unknown,
         (false, true) => Sync::Synced,
@@ -54,7 +56,7 @@ fn sync(view: &View) -> Sync {
 }
 
 fn health(view: &View, cause: &Cause) -> Health {
-    if matches!(view.wanted, Desired::Suspended { .. }) {
+    if matches!(view.wanted, Desired::Suspended { .. } | Desired::Absent { suspended: Some(_) }) {
         return Health::Suspended;
     }
     match cause {

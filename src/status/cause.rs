@@ -40,6 +40,10 @@ pub(super) enum Cause {
     Failed(Entry),
     /// What is wanted is not here yet.
     Pending,
+    /// The app is to go, and does in a moment.
+    Leaving(ReleaseRef),
+    /// The app is gone, as the state asks.
+    Removed,
 }
 
 /// Finds it. Pure.
@@ -61,6 +65,13 @@ pub(super) fn cause(view: &View) -> Cause {
             Cause::Quarantined { attempt, release, failure }
         }
         Plan::Restart { release, heals, .. } => Cause::Drifted(release, heals),
+        Plan::Remove { release } => match &view.last {
+            Some(last) if last.stage == Stage::Removing && last.failure.is_some() => {
+                Cause::Failed(last.clone())
+            }
+            _ => Cause::Leaving(release),
+        },
+        Plan::Removed => Cause::Removed,
         Plan::Deploy { target, .. } => match &view.last {
             Some(last) if last.target.artifact == target.artifact && is_no_fault_of_the_release(last) => {
                 Cause::Failed(last.clone())
@@ -118,6 +129,7 @@ pub(super) fn is_synced(view: &View) -> bool {
         Desired::Target(target) | Desired::Suspended { target, .. } | Desired::Blocked { target, .. } => {
             target
         }
+        Desired::Absent { .. } => return view.facts.current == Current::Absent,
         Desired::NotInState | Desired::Invalid(_) => return false,
     };
     let facts = Facts {

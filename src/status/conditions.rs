@@ -107,6 +107,9 @@ impl Said<'_> {
     }
 
     fn ready(&mut self, cause: &Cause, sync: Sync, health: Health, message: &str) {
+        if *cause == Cause::Removed {
+            return self.say(Kind::Ready, ConditionStatus::True, "Removed", message);
+        }
         if sync == Sync::Synced && health == Health::Healthy && !matches!(cause, Cause::Attempt(_)) {
             return self.say(Kind::Ready, ConditionStatus::True, "ReconciliationSucceeded", message);
         }
@@ -124,6 +127,9 @@ impl Said<'_> {
                 let running = self.view.facts.running.is_whole();
                 let status = if running { ConditionStatus::Unknown } else { ConditionStatus::False };
                 self.say(Kind::Healthy, status, "Suspended", "nothing is healed while the app is suspended");
+            }
+            (Health::Missing, Cause::Removed) => {
+                self.say(Kind::Healthy, ConditionStatus::Unknown, "Removed", "nothing is to run here");
             }
             (Health::Missing, _) => {
                 self.say(Kind::Healthy, ConditionStatus::False, "NotStarted", "nothing runs here");
@@ -295,7 +301,8 @@ fn invalid(why: &str) -> &'static str {
 fn not_ready(view: &View, cause: &Cause) -> String {
     let last = view.last.as_ref();
     let reason = match cause {
-        Cause::Attempt(_) | Cause::Pending | Cause::Drifted(..) => "Progressing",
+        Cause::Attempt(_) | Cause::Pending | Cause::Leaving(_) | Cause::Drifted(..) => "Progressing",
+        Cause::Removed => "Removed",
         Cause::CutShort(_) => "Interrupted",
         Cause::Suspended(_) => "Suspended",
         Cause::NotInState => "NotInState",
