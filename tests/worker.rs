@@ -14,7 +14,8 @@ const FILES: usize = 400;
 
 /// Live workers below a process.
 fn workers_of(parent: u32) -> Vec<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    let children =
+        std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
     let children = children.split_whitespace().map(|pid| pid.parse().expect("a process id"));
     children
         .filter(|pid| process::read(*pid).is_some_and(|child| child.command.starts_with("landfall worker")))

@@ -63,12 +63,9 @@ impl Inner {
         let artifact = fetch::artifact(&self.store()?, id).map_err(supply)?;
         let bytes = artifact.encode().map_err(|error| failure(Class::Supply, "DigestMismatch", error))?;
         let path = self.artifact_path(id);
-        RealDisk
-            .create_dir(&self.root.artifacts())
-            .and_then(|()| RealDisk.replace(&path, &bytes))
-            .map_err(|error| {
-                failure(Class::Supply, "InsufficientSpace", format!("{}: {error}", path.display()))
-            })?;
+        RealDisk.create_dir(&self.root.artifacts()).and_then(|()| RealDisk.replace(&path, &bytes)).map_err(
+            |error| failure(Class::Supply, "InsufficientSpace", format!("{}: {error}", path.display())),
+        )?;
         Ok(artifact)
     }
 

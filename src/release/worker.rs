@@ -96,8 +96,10 @@ pub fn main() -> ExitCode {
 
 fn work() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let Ordered { agent, log, place, work } = serde_json::from_reader(io::stdin().lock())
-        .map_err(|error| io::Error::other(format!("is started by landfall itself: see `landfall help` ({error})")))?;
+    let Ordered { agent, log, place, work } =
+        serde_json::from_reader(io::stdin().lock()).map_err(|error| {
+            io::Error::other(format!("is started by landfall itself: see `landfall help` ({error})"))
+        })?;
     // It may have died before the line above the last.
     if Pid::as_raw(rustix::process::getppid()) != agent {
         return Err(io::Error::other("the agent that ordered this is gone"));

@@ -37,7 +37,8 @@ impl Fleet {
     pub fn deployed(program: &Path, dir: &Path, apps: usize, files: usize, table: &mut Table) -> Self {
         let apps: Vec<String> = (0..apps).map(|number| format!("app-{number}")).collect();
         let mut host = Host::new(program, dir.join("fleet"), "");
-        let artifacts: Vec<String> = (0..).zip(&apps).map(|(seed, app)| pack(&host, app, files, seed)).collect();
+        let artifacts: Vec<String> =
+            (0..).zip(&apps).map(|(seed, app)| pack(&host, app, files, seed)).collect();
         host.start_agent();
         idle::start_up(&host, table);
         let wanted: Vec<(&str, &str)> =

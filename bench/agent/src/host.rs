@@ -77,7 +77,8 @@ impl Host {
 
     /// Names the artifacts that apps should run, as an editor saves: another file, renamed over.
     pub fn want(&self, apps: &[(&str, &str)]) {
-        let target = |artifact: &str| json!({"environments": {ENVIRONMENT: {"target": {"artifact": artifact}}}});
+        let target =
+            |artifact: &str| json!({"environments": {ENVIRONMENT: {"target": {"artifact": artifact}}}});
         let apps: serde_json::Map<String, Value> =
             apps.iter().map(|(app, artifact)| ((*app).to_owned(), target(artifact))).collect();
         let state = json!({"apiVersion": "landfall/v1", "apps": apps});
@@ -127,8 +128,11 @@ impl Host {
     /// Ends the agent as an operator would; the apps go on.
     pub fn stop_agent(&mut self) {
         let mut agent = self.agent.take().expect("a running agent");
-        rustix::process::kill_process(rustix::process::Pid::from_child(&agent), rustix::process::Signal::TERM)
-            .unwrap();
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&agent),
+            rustix::process::Signal::TERM,
+        )
+        .unwrap();
         let status = agent.wait().unwrap();
         assert!(status.success(), "the agent ended with {status}");
     }

@@ -162,7 +162,10 @@ impl Soak {
             "no other",
         );
         self.host.stop_agent();
-        assert!(Path::new(&format!("/proc/{}", in_releases[0])).exists(), "the app goes on without the agent");
+        assert!(
+            Path::new(&format!("/proc/{}", in_releases[0])).exists(),
+            "the app goes on without the agent"
+        );
         self.host.end();
     }
 }
