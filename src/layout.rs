@@ -127,9 +127,14 @@ impl AppDir {
         self.own.join("logs")
     }
 
-    /// Output of steps and evidence of one attempt.
+    /// Output of steps and evidence of attempts.
+    pub fn attempts(&self) -> PathBuf {
+        self.own.join("attempts")
+    }
+
+    /// The same of one attempt.
     pub fn attempt(&self, number: u64) -> PathBuf {
-        self.own.join("attempts").join(number.to_string())
+        self.attempts().join(number.to_string())
     }
 
     /// Intent of the attempt in progress.
