@@ -3,7 +3,8 @@
 use crate::deploy::App;
 use crate::effects::Effects;
 use crate::plan::{Candidate, Current, Desired, Facts, Recent, Running};
-use crate::record::history::{History, Outcome};
+use crate::record::controls::Fresh;
+use crate::record::history::Outcome;
 use crate::record::journal::{Class, Stage, Target};
 use crate::record::release::{Progress, ReleaseRecord, ReleaseRef};
 use crate::switch;
@@ -25,7 +26,13 @@ pub async fn current(app: &App, effects: Effects<'_>) -> (Current, Option<Releas
 }
 
 /// Everything the decision looks at.
-pub async fn facts(app: &App, effects: Effects<'_>, desired: Desired, deploy_env_changes: bool) -> Facts {
+pub async fn facts(
+    app: &App,
+    effects: Effects<'_>,
+    desired: Desired,
+    fresh: Fresh,
+    deploy_env_changes: bool,
+) -> Facts {
     let (current, record) = current(app, effects).await;
     let running = match &record {
         Some(record) if effects.processes.running(record).await => Running::Yes,
@@ -33,19 +40,18 @@ pub async fn facts(app: &App, effects: Effects<'_>, desired: Desired, deploy_env
     };
     let candidate = match &desired {
         Desired::Target(target) => candidate(effects, target, record.as_ref()).await,
-        Desired::Blocked { .. } | Desired::Suspended { .. } | Desired::NotInState | Desired::Invalid(_) => {
-            None
-        }
+        _ => None,
     };
     Facts {
-        recent: recent(&app.history, &desired, &current),
+        recent: recent(app, &desired, &current),
         desired,
         current,
         running,
         candidate,
         healthy: healthy_on_disk(app, effects).await,
         quarantine: app.quarantine.clone(),
-        deploy_env_changes,
+        deploy_env_changes: deploy_env_changes || fresh.env,
+        fresh,
     }
 }
 
@@ -79,7 +85,8 @@ pub async fn healthy_on_disk(app: &App, effects: Effects<'_>) -> Vec<ReleaseRef>
     found
 }
 
-fn recent(history: &History, desired: &Desired, current: &Current) -> Recent {
+fn recent(app: &App, desired: &Desired, current: &Current) -> Recent {
+    let history = &app.history;
     let not_supplied = history.last().is_some_and(|entry| {
         let class = entry.failure.as_ref().map(|failure| failure.class);
         matches!(desired, Desired::Target(target) if target.artifact == entry.target.artifact)
@@ -89,6 +96,7 @@ fn recent(history: &History, desired: &Desired, current: &Current) -> Recent {
         .entries()
         .iter()
         .rev()
+        .take_while(|entry| entry.attempt > app.controls.forgiven)
         .take_while(|entry| {
             entry.result == Outcome::Failed
                 && matches!(entry.stage, Stage::Starting | Stage::Verifying)

@@ -7,7 +7,7 @@ use super::conditions::conditions;
 use super::sentence::sentence;
 use super::{Health, Operation, Running, SourceView, Status, Sync, View, Wanted};
 use crate::plan::{Current, Desired, Running as Processes, revert_target};
-use crate::record::journal::{Stage, Target};
+use crate::record::journal::Stage;
 
 /// Judges.
 pub fn assess(view: &View) -> Status {
@@ -21,12 +21,22 @@ pub fn assess(view: &View) -> Status {
         sync,
         health,
         operation: operation(&cause),
-        desired: target(&view.wanted)
+        desired: view
+            .wanted
+            .target()
             .map(|target| Wanted { artifact: target.artifact, version: view.wanted_version.clone() }),
         running: running(view),
         last_healthy: view.facts.healthy.first().map(|release| release.artifact),
         rollback_target: rollback_target(view),
         state_commit: view.state_commit.clone(),
+        suspended: match &view.wanted {
+            Desired::Suspended { why, .. } => Some(why.clone()),
+            _ => None,
+        },
+        pinned: match &view.wanted {
+            Desired::Pinned { pin, .. } => Some((**pin).clone()),
+            _ => None,
+        },
         conditions: conditions(view, &cause, sync, health, &message),
         message,
         next,
@@ -34,18 +44,8 @@ pub fn assess(view: &View) -> Status {
     }
 }
 
-/// What the state names, suspended and blocked ones too.
-pub(super) const fn target(desired: &Desired) -> Option<&Target> {
-    match desired {
-        Desired::Target(target) | Desired::Suspended { target, .. } | Desired::Blocked { target, .. } => {
-            Some(target)
-        }
-        Desired::NotInState | Desired::Invalid(_) => None,
-    }
-}
-
 fn sync(view: &View) -> Sync {
-    let unknown = target(&view.wanted).is_none() || matches!(view.source, SourceView::Invalid(_));
+    let unknown = view.wanted.target().is_none() || matches!(view.source, SourceView::Invalid(_));
     match (unknown, is_synced(view)) {
         (true, _) => Sync::Unknown,
         (false, true) => Sync::Synced,
@@ -73,7 +73,12 @@ fn health(view: &View, cause: &Cause) -> Health {
     if view.facts.running == Processes::No || failed_on_current(view).is_some() {
         return Health::Degraded;
     }
-    if view.facts.healthy.first() == Some(current) { Health::Healthy } else { Health::Unknown }
+    match view.facts.healthy.first() == Some(current) {
+        // What a person holds back from the state is never shown as if all were well.
+        true if matches!(view.wanted, Desired::Pinned { .. }) => Health::Suspended,
+        true => Health::Healthy,
+        false => Health::Unknown,
+    }
 }
 
 const fn operation(cause: &Cause) -> Operation {

@@ -16,7 +16,9 @@ use jiff::Timestamp;
 use landfall_store::{ArtifactId, Name, Version};
 use serde::Serialize;
 
+use crate::desired::Suspension;
 use crate::plan::{Desired, Facts};
+use crate::record::controls::Pin;
 use crate::record::history::Entry;
 use crate::record::journal::{Journal, Stage};
 use crate::record::release::ReleaseRef;
@@ -129,6 +131,10 @@ pub struct Status {
     pub rollback_target: Option<ArtifactId>,
     /// The commit of the state that says what is desired.
     pub state_commit: Option<String>,
+    /// Why nothing is applied or healed, while that is so.
+    pub suspended: Option<Suspension>,
+    /// The release a person went back to on this host, while it counts instead of the state.
+    pub pinned: Option<Pin>,
     /// The same for machines.
     pub conditions: Vec<Condition>,
     /// The same as a sentence.

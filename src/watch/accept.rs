@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use landfall_store::Name;
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
+use crate::desired::{Place, Suspension};
 use crate::disk::RealDisk;
 use crate::host::Host;
 use crate::plan::Desired;
@@ -56,13 +58,19 @@ pub struct Tuning {
     pub limits: Option<HealthLimits>,
     /// How many healthy releases stay on the host.
     pub retain: Option<u32>,
+    /// When somebody last asked for a fresh attempt.
+    pub requested: Option<Timestamp>,
 }
 
 impl Accepted {
     /// What the state tunes of an app here.
     pub fn tuning(&self, app: &Name, environment: &Name) -> Tuning {
         let Ok(found) = self.state.resolve(app, environment) else { return Tuning::default() };
-        Tuning { limits: found.state.health.clone(), retain: found.state.retain }
+        Tuning {
+            limits: found.state.health.clone(),
+            retain: found.state.retain,
+            requested: found.state.reconcile_requested_at,
+        }
     }
 }
 
@@ -110,7 +118,14 @@ pub fn desired(accepted: &Accepted, app: &Name, environment: &Name) -> Desired {
     if let Some(suspend) = found.suspend()
         && suspend.until.is_none_or(|until| until > jiff::Timestamp::now())
     {
-        return Desired::Suspended { target, reason: format!("{} (by {})", suspend.reason, suspend.by) };
+        let why = Suspension {
+            reason: suspend.reason.clone(),
+            by: suspend.by.clone(),
+            since: None,
+            until: suspend.until,
+            place: Place::State,
+        };
+        return Desired::Suspended { target: Some(target), why };
     }
     match found.block_of(&wanted.artifact) {
         Some(block) => Desired::Blocked { target, reason: format!("{} (by {})", block.reason, block.by) },
