@@ -16,9 +16,10 @@ use crate::plan::revert_target;
 use crate::record::RecordError;
 use crate::record::controls::Controls;
 use crate::record::history::{Entry, History, Outcome};
-use crate::record::journal::{Class, Failure, Journal, Stage, Target};
+use crate::record::journal::{Class, Failure, Journal, Stage, StageTime, Target};
 use crate::record::quarantine::{Quarantine, Quarantined};
 use crate::record::release::{ReleaseRecord, ReleaseRef};
+use crate::spec::{StepKind, applies};
 use crate::switch;
 
 /// One app in one environment on this host, and what is remembered of it.
@@ -185,6 +186,8 @@ struct Attempt<'a> {
     journal: Journal,
     healthy: Vec<ReleaseRef>,
     began_ms: u64,
+    /// The stage being timed, and when it began.
+    timed: Option<(Stage, u64)>,
 }
 
 impl<'a> Attempt<'a> {
@@ -201,15 +204,16 @@ impl<'a> Attempt<'a> {
             resumed: 0,
             failure: None,
             started: effects.clock.wall(),
+            stages: Vec::new(),
         };
         let began_ms = effects.clock.monotonic_ms();
-        Self { app, effects, asking, journal, healthy: order.healthy.clone(), began_ms }
+        Self { app, effects, asking, journal, healthy: order.healthy.clone(), began_ms, timed: None }
     }
 
     fn again(app: &'a mut App, effects: Effects<'a>, journal: Journal, asking: Asking<'a>) -> Self {
         let healthy = journal.healthy.iter().cloned().collect();
         let began_ms = effects.clock.monotonic_ms();
-        Self { app, effects, asking, journal, healthy, began_ms }
+        Self { app, effects, asking, journal, healthy, began_ms, timed: None }
     }
 
     fn superseded(&self) -> bool {
@@ -219,12 +223,23 @@ impl<'a> Attempt<'a> {
     /// Makes the intent of a stage durable before anything of it happens.
     fn enter(&mut self, stage: Stage) -> Result<(), RecordError> {
         reach(stage, Edge::BeforeIntent);
+        let now = self.end_timing();
+        self.timed = Some((stage, now));
         self.journal.stage = stage;
         self.journal.write(self.effects.disk, &self.app.dir)?;
         let artifact = self.journal.target.artifact.short();
         info!(attempt = self.journal.attempt, %artifact, "{stage}");
         reach(stage, Edge::AfterIntent);
         Ok(())
+    }
+
+    /// Notes how long the stage so far took. Returns the time it is now.
+    fn end_timing(&mut self) -> u64 {
+        let now = self.effects.clock.monotonic_ms();
+        if let Some((stage, since)) = self.timed.take() {
+            self.journal.stages.push(StageTime { stage, ms: now.saturating_sub(since) });
+        }
+        now
     }
 
     /// Up to a prepared release that may be switched to.
@@ -329,11 +344,13 @@ impl<'a> Attempt<'a> {
         if self.superseded() {
             return Ok(Ok(true));
         }
-        self.enter(Stage::Migrating)?;
-        if let Err(failure) = supply.migrate(fetched, number).instrument(span(Stage::Migrating)).await {
-            return Ok(Err(failure));
+        if migrates(&fetched.record) {
+            self.enter(Stage::Migrating)?;
+            if let Err(failure) = supply.migrate(fetched, number).instrument(span(Stage::Migrating)).await {
+                return Ok(Err(failure));
+            }
+            reach(Stage::Migrating, Edge::AfterEffect);
         }
-        reach(Stage::Migrating, Edge::AfterEffect);
         Ok(supply.finish(fetched).await.map(|()| false))
     }
 
@@ -488,7 +505,7 @@ impl<'a> Attempt<'a> {
         if self.journal.target.state_commit.is_none() {
             self.journal.target.state_commit = (self.asking.commit)();
         }
-        let took_ms = self.effects.clock.monotonic_ms().saturating_sub(self.began_ms);
+        let took_ms = self.end_timing().saturating_sub(self.began_ms);
         let parent = self.app.history.last_hash();
         let entry = Entry::ending(&self.journal, outcome, failure, took_ms, parent);
         self.app.history.append(self.effects.disk, &self.app.dir, entry.clone())?;
@@ -497,6 +514,12 @@ impl<'a> Attempt<'a> {
         info!(attempt = entry.attempt, took_ms, "{outcome}");
         Ok(entry)
     }
+}
+
+/// Whether a migration belongs to this release on this host.
+fn migrates(record: &ReleaseRecord) -> bool {
+    let applying = |step: &&crate::spec::StepSpec| applies(&step.roles, &record.roles);
+    record.spec.steps.iter().filter(applying).any(|step| step.kind == StepKind::Migrate)
 }
 
 /// What is logged inside a stage says which one it is.

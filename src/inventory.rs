@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use landfall_store::{ArtifactId, Digest, Name, Version};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::HostConfig;
@@ -14,7 +15,7 @@ use crate::record::sealed;
 use crate::switch;
 
 /// One release directory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Installed {
     /// Its app.
     pub app: Name,

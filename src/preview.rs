@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use landfall_store::cache::HostCache;
 use landfall_store::{Artifact, ArtifactId, Kind, Name, Store, Tree, TreeId, fetch};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::host::Host;
 use crate::record::release::ReleaseRecord;
 
 /// Packed files that differ. Env files and what steps make are not counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Files {
     /// Only in the new one.
     pub added: u64,
@@ -21,7 +22,7 @@ pub struct Files {
 }
 
 /// Contents that this host lacks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Missing {
     /// How many.
     pub contents: u64,

@@ -94,6 +94,7 @@ mod tests {
             resumed: 0,
             failure: None,
             started: Timestamp::UNIX_EPOCH,
+            stages: vec![],
         }
     }
 

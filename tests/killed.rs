@@ -144,6 +144,20 @@ fn a_kill_while_fetching_preparing_or_migrating_is_harmless() {
 }
 
 #[test]
+fn a_kill_during_the_preflight_is_harmless() {
+    let mut killed = Killed::new();
+    for edge in AROUND {
+        let recipe = "[preflight]\nenabled = true\n\n[env]\nset = { PORT = \"1\" }\n";
+        let text = format!("preflight {edge}");
+        let wanted = killed.want(&Source::sleeper_and(recipe).with("app/version.txt", text.as_bytes()));
+        let boundary = format!("Preflight:{edge}");
+        assert_eq!(killed.die_at(&boundary).signal(), Some(9), "{boundary} is not reached");
+        killed.assert_current_is_complete(&boundary);
+        killed.assert_converges(&wanted, &boundary);
+    }
+}
+
+#[test]
 fn a_kill_while_switching_or_starting_is_harmless() {
     dies_at(&[("Switching", AROUND), ("Starting", AROUND)]);
 }

@@ -2,7 +2,9 @@
 
 use clap::Args;
 use landfall_store::{Name, refs};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
 
 use super::Outcome;
 use super::context::{Context, store_error};
@@ -42,50 +44,93 @@ pub fn run(args: &Diff, context: &Context) -> Outcome {
     let difference = diff::compare(&store, &from, &to).map_err(store_error)?;
     match context.report.format() {
         Format::Table => show(&difference, context.global.verbose, &context.report),
-        Format::Json | Format::Ndjson => context.report.json(&to_json(&difference)),
+        Format::Json | Format::Ndjson => context.report.json(&json!(DifferenceList::of(&difference))),
     }
     Ok(if difference.is_none() { Exit::Done } else { Exit::Differs })
 }
 
 /// The changed files as items; the rest beside them.
-fn to_json(difference: &Difference) -> Value {
-    let items: Vec<Value> = difference.layers.iter().flat_map(file_items).collect();
-    let layers: Vec<Value> = difference.layers.iter().map(layer_json).collect();
-    json!({
-        "apiVersion": API_VERSION,
-        "kind": "DifferenceList",
-        "from": difference.from,
-        "to": difference.to,
-        "items": items,
-        "layers": layers,
-        "dependencies": difference.dependencies,
-        "release": difference.release,
-    })
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DifferenceList<'a> {
+    #[schemars(extend("const" = API_VERSION))]
+    api_version: &'static str,
+    #[schemars(extend("const" = "DifferenceList"))]
+    kind: &'static str,
+    from: &'a Side,
+    to: &'a Side,
+    items: Vec<File<'a>>,
+    layers: Vec<Layer<'a>>,
+    dependencies: &'a [DependencyChange],
+    /// Keys of the release part that changed.
+    release: &'a [String],
 }
 
-fn file_items(layer: &LayerDifference) -> impl Iterator<Item = Value> + '_ {
-    layer.files.iter().map(|file| {
-        let mut item = json!(file);
-        item["layer"] = json!(layer.name);
-        if let Some(environment) = &layer.environment {
-            item["environment"] = json!(environment);
+/// A path that differs, in its layer.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChangedFile")]
+struct File<'a> {
+    layer: &'a Name,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<&'a Name>,
+    #[serde(flatten)]
+    change: &'a FileChange,
+}
+
+/// How much of a layer differs.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChangedLayer")]
+struct Layer<'a> {
+    name: &'a Name,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<&'a Name>,
+    change: Change,
+    added: usize,
+    removed: usize,
+    changed: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    roles: Option<RolesChange<'a>>,
+}
+
+/// The roles a layer was for, and is for.
+#[derive(Serialize, JsonSchema)]
+struct RolesChange<'a> {
+    from: &'a [Name],
+    to: &'a [Name],
+}
+
+impl<'a> DifferenceList<'a> {
+    fn of(difference: &'a Difference) -> Self {
+        Self {
+            api_version: API_VERSION,
+            kind: "DifferenceList",
+            from: &difference.from,
+            to: &difference.to,
+            items: difference.layers.iter().flat_map(files_of).collect(),
+            layers: difference.layers.iter().map(Layer::of).collect(),
+            dependencies: &difference.dependencies,
+            release: &difference.release,
         }
-        item
-    })
+    }
 }
 
-fn layer_json(layer: &LayerDifference) -> Value {
-    let mut object = json!({"name": layer.name, "change": layer.change});
-    for change in [Change::Added, Change::Removed, Change::Changed] {
-        object[word(change)] = json!(count(layer, change));
+fn files_of(layer: &LayerDifference) -> impl Iterator<Item = File<'_>> {
+    let (name, environment) = (&layer.name, layer.environment.as_ref());
+    layer.files.iter().map(move |change| File { layer: name, environment, change })
+}
+
+impl<'a> Layer<'a> {
+    fn of(layer: &'a LayerDifference) -> Self {
+        Self {
+            name: &layer.name,
+            environment: layer.environment.as_ref(),
+            change: layer.change,
+            added: count(layer, Change::Added),
+            removed: count(layer, Change::Removed),
+            changed: count(layer, Change::Changed),
+            roles: layer.roles.as_ref().map(|(from, to)| RolesChange { from, to }),
+        }
     }
-    if let Some(environment) = &layer.environment {
-        object["environment"] = json!(environment);
-    }
-    if let Some((from, to)) = &layer.roles {
-        object["roles"] = json!({"from": from, "to": to});
-    }
-    object
 }
 
 const fn word(change: Change) -> &'static str {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use landfall_store::{ArtifactId, Name};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Outcome;
@@ -41,7 +42,8 @@ pub struct EnvArgs {
 }
 
 /// How a key differs between the release and now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "EnvChange")]
 #[serde(rename_all = "lowercase")]
 enum Change {
     /// Another value.
@@ -53,8 +55,9 @@ enum Change {
 }
 
 /// One key. The values are there only where they were asked for.
-#[derive(Serialize, PartialEq, Eq)]
-struct Item {
+#[derive(Serialize, PartialEq, Eq, JsonSchema)]
+#[schemars(rename = "EnvKey")]
+pub struct Item {
     key: String,
     origin: Option<String>,
     change: Option<Change>,

@@ -1,5 +1,7 @@
 //! What a command says when it cannot do what was asked.
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::exit::Exit;
@@ -32,16 +34,33 @@ impl CliError {
 
     /// The form of `-o json`.
     pub fn to_json(&self) -> Value {
-        let mut object = json!({
-            "apiVersion": super::report::API_VERSION,
-            "kind": "Error",
-            "code": self.exit as u8,
-            "reason": self.reason,
-            "message": self.message,
-        });
-        if let Some(hint) = &self.hint {
-            object["hint"] = json!(hint);
-        }
-        object
+        json!(Document {
+            api_version: super::report::API_VERSION,
+            kind: "Error",
+            code: self.exit as u8,
+            reason: &self.reason,
+            message: &self.message,
+            hint: self.hint.as_deref(),
+        })
     }
+}
+
+/// An error in the form machines rely on.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Error")]
+pub struct Document<'a> {
+    #[schemars(extend("const" = super::report::API_VERSION))]
+    api_version: &'static str,
+    #[schemars(extend("const" = "Error"))]
+    kind: &'static str,
+    /// The exit code.
+    code: u8,
+    /// One word for machines.
+    reason: &'a str,
+    /// What happened, to which thing, why.
+    message: &'a str,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
 }

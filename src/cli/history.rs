@@ -4,6 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use landfall_store::{ArtifactId, Name, Version};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Outcome;
@@ -45,7 +46,8 @@ pub struct HistoryArgs {
 const SHOWN: usize = 20;
 
 /// One attempt, in the form machines rely on.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Attempt")]
 pub struct Item {
     attempt: u64,
     app: Name,
@@ -67,8 +69,9 @@ pub struct Item {
 }
 
 /// What a check of the chain came to.
-#[derive(Debug, Serialize)]
-struct Checked {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "HistoryCheck")]
+pub struct Checked {
     app: Name,
     environment: Name,
     entries: usize,
@@ -256,6 +259,7 @@ mod tests {
             previous: None,
             started: "2026-11-18T14:20:03Z".parse().unwrap(),
             took_ms: 38_400,
+            stages: vec![],
             parent: NO_PARENT,
         }
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use landfall_store::Name;
 use rustix::fs::OFlags;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Outcome;
@@ -57,8 +58,9 @@ const BLOCK_BYTES: u64 = 64 << 10;
 const SUFFIX: &str = ".log";
 
 /// The end of one log.
-#[derive(Debug, Serialize)]
-struct Item {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Log")]
+pub struct Item {
     name: String,
     path: PathBuf,
     lines: Vec<String>,

@@ -2,8 +2,11 @@
 
 use clap::Args;
 use landfall_store::Name;
+use landfall_store::refs::Provenance;
 use landfall_store::refs::{self, ArtifactInfo};
-use serde_json::{Value, json};
+use landfall_store::{ArtifactId, Version};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::Outcome;
 use super::context::{Context, io, store_error};
@@ -47,7 +50,7 @@ fn artifacts(args: &Ls, context: &Context) -> Outcome {
     let store = context.open_store()?;
     let mut found = refs::list(&store).map_err(store_error)?;
     found.retain(|info| is_asked(args, &info.app));
-    let items: Vec<Value> = found.iter().map(artifact_json).collect();
+    let items: Vec<Stored> = found.iter().map(Stored::of).collect();
     context.report.items("ArtifactList", &items, |report| {
         let rows = found.iter().map(artifact_row);
         table(report, &["APP", "VERSION", "ARTIFACT", "ENV", "SIZE", "LAYERS"], rows.collect());
@@ -55,18 +58,34 @@ fn artifacts(args: &Ls, context: &Context) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn artifact_json(info: &ArtifactInfo) -> Value {
-    json!({
-        "artifact": info.id,
-        "app": info.app,
-        "version": info.version,
-        "environment": info.environment,
-        "layers": info.layers,
-        "files": info.files,
-        "bytes": info.bytes,
-        "seq": info.seq,
-        "provenance": info.provenance,
-    })
+/// An artifact of the store, in the form machines rely on.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Stored {
+    artifact: ArtifactId,
+    app: Name,
+    version: Option<Version>,
+    environment: Option<Name>,
+    layers: usize,
+    files: u64,
+    bytes: u64,
+    seq: Option<u64>,
+    provenance: Option<Provenance>,
+}
+
+impl Stored {
+    fn of(info: &ArtifactInfo) -> Self {
+        Self {
+            artifact: info.id,
+            app: info.app.clone(),
+            version: info.version.clone(),
+            environment: info.environment.clone(),
+            layers: info.layers,
+            files: info.files,
+            bytes: info.bytes,
+            seq: info.seq,
+            provenance: info.provenance.clone(),
+        }
+    }
 }
 
 fn artifact_row(info: &ArtifactInfo) -> Vec<String> {

@@ -24,6 +24,7 @@ mod progress;
 mod push;
 mod quickstart;
 mod rollback;
+mod schema;
 mod show;
 mod state;
 mod status;
@@ -233,6 +234,11 @@ fn init_log(cli: &Cli) {
 /// The command line as clap knows it, for help pages and completions.
 pub fn definition() -> clap::Command {
     Cli::command()
+}
+
+/// The JSON Schema of what `-o json` prints: every kind of document.
+pub fn output_schema() -> serde_json::Value {
+    schema::schema()
 }
 
 /// The one-threaded runtime of commands that wait for processes and files.

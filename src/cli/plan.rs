@@ -18,7 +18,8 @@ use crate::preview::Documents;
 use crate::source::file::FileSource;
 use crate::state::DesiredState;
 use crate::watch::Accepted;
-use item::{Action, Item, Named};
+pub use item::Item;
+use item::{Action, Named};
 
 /// What to look at.
 #[derive(Debug, Args)]

@@ -2,8 +2,10 @@
 
 use clap::Args;
 use landfall_store::path::escape;
-use landfall_store::{Artifact, ArtifactId, Entry, Kind, Layer, Name, Store, fetch, refs};
-use serde_json::{Value, json};
+use landfall_store::refs::Provenance;
+use landfall_store::{Artifact, ArtifactId, BlobId, Entry, Kind, Layer, Name, Store, fetch, refs};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::Outcome;
 use super::context::{Context, store_error};
@@ -35,6 +37,35 @@ pub struct Show {
     pub app: Option<Name>,
 }
 
+/// An artifact with its manifest, in the form machines rely on.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Manifest {
+    artifact: ArtifactId,
+    manifest: Artifact,
+    provenance: Option<Provenance>,
+}
+
+/// One entry of a layer.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "LayerEntry")]
+pub struct File {
+    layer: Name,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<Name>,
+    path: String,
+    #[serde(flatten)]
+    what: What,
+}
+
+/// What stands at its path.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+enum What {
+    File { size: u64, blob: BlobId, executable: bool },
+    Link { target: String },
+    Directory,
+}
+
 /// Runs the command.
 pub fn run(args: &Show, context: &Context) -> Outcome {
     let store = context.open_store()?;
@@ -52,7 +83,7 @@ fn manifest(store: &Store, id: ArtifactId, artifact: &Artifact, report: &Report)
         None => None,
     };
     let origin = reference.filter(|reference| reference.artifact() == id).map(|found| found.provenance);
-    let item = json!({"artifact": id, "manifest": artifact, "provenance": origin});
+    let item = Manifest { artifact: id, manifest: artifact.clone(), provenance: origin.clone() };
     report.items("ManifestList", &[item], |report| {
         let mut lines = vec![
             pair("artifact", &id.to_string()),
@@ -182,27 +213,26 @@ fn files(store: &Store, artifact: &Artifact, only: Option<&Name>, report: &Repor
     let mut rows = Vec::new();
     for layer in wanted {
         let tree = fetch::tree(store, &layer.tree).map_err(store_error)?;
-        items.extend(tree.entries().iter().map(|entry| file_json(layer, entry)));
+        items.extend(tree.entries().iter().map(|entry| file(layer, entry)));
         rows.extend(tree.entries().iter().map(|entry| file_row(layer, entry)));
     }
     report.items("FileList", &items, |report| columns(&rows).iter().for_each(|line| report.line(line)));
     Ok(Exit::Done)
 }
 
-fn file_json(layer: &Layer, entry: &Entry) -> Value {
-    let mut item = match &entry.kind {
-        Kind::File { size, blob, executable } => {
-            json!({"kind": "file", "size": size, "blob": blob, "executable": executable})
-        }
-        Kind::Link { target } => json!({"kind": "link", "target": escape(target)}),
-        Kind::EmptyDir => json!({"kind": "directory"}),
-    };
-    item["layer"] = json!(layer.name);
-    item["path"] = json!(entry.path.to_string());
-    if let Some(environment) = &layer.environment {
-        item["environment"] = json!(environment);
+fn file(layer: &Layer, entry: &Entry) -> File {
+    File {
+        layer: layer.name.clone(),
+        environment: layer.environment.clone(),
+        path: entry.path.to_string(),
+        what: match &entry.kind {
+            Kind::File { size, blob, executable } => {
+                What::File { size: *size, blob: *blob, executable: *executable }
+            }
+            Kind::Link { target } => What::Link { target: escape(target) },
+            Kind::EmptyDir => What::Directory,
+        },
     }
-    item
 }
 
 fn file_row(layer: &Layer, entry: &Entry) -> Vec<String> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use landfall_store::{ArtifactId, Name, Store, fetch, refs};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -14,7 +15,8 @@ use super::exit::Exit;
 use super::report::{API_VERSION, Format, Tone};
 use crate::disk::{Disk, RealDisk};
 use crate::state::{
-    Desired, DesiredState, Finding, ResolveError, STATE_BYTES_MAX, Severity, StateError, lint, schema,
+    Desired, DesiredState, EnvironmentState, Finding, ResolveError, STATE_BYTES_MAX, Severity, StateError,
+    lint, schema,
 };
 
 /// Check, explain and describe the state file.
@@ -127,8 +129,9 @@ fn tell(finding: &Finding, file: &Path, report: &super::report::Report) {
     }
 }
 
-#[derive(Serialize)]
-struct Item<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "StateFinding")]
+pub struct Item<'a> {
     severity: &'static str,
     app: Option<&'a Name>,
     file: &'a Path,
@@ -211,17 +214,34 @@ fn run_resolve(args: &Resolve, context: &Context) -> Outcome {
     let desired = state.resolve(&args.app, &args.environment).map_err(|error| resolve_error(&error))?;
     match context.report.format() {
         Format::Table => explain(&desired, context),
-        Format::Json | Format::Ndjson => context.report.json(&json!({
-            "apiVersion": API_VERSION,
-            "kind": "Desired",
-            "app": desired.app,
-            "environment": desired.environment,
-            "absent": desired.target().is_none(),
-            "blocked": desired.target().is_some_and(|target| desired.block_of(&target.artifact).is_some()),
-            "spec": desired.state,
+        Format::Json | Format::Ndjson => context.report.json(&json!(Resolved {
+            api_version: API_VERSION,
+            kind: "Desired",
+            app: desired.app,
+            environment: desired.environment,
+            absent: desired.target().is_none(),
+            blocked: desired.target().is_some_and(|target| desired.block_of(&target.artifact).is_some()),
+            spec: desired.state,
         })),
     }
     Ok(Exit::Done)
+}
+
+/// What the state says of an app, in the form machines rely on.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Desired")]
+pub struct Resolved<'a> {
+    #[schemars(extend("const" = API_VERSION))]
+    api_version: &'static str,
+    #[schemars(extend("const" = "Desired"))]
+    kind: &'static str,
+    app: &'a Name,
+    environment: &'a Name,
+    /// The app is to be removed from the hosts.
+    absent: bool,
+    blocked: bool,
+    spec: &'a EnvironmentState,
 }
 
 /// How an app that the state does not name is told.

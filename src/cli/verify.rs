@@ -3,6 +3,7 @@
 use clap::Args;
 use landfall_store::verify::{Depth, Report as Found};
 use landfall_store::{ArtifactId, Name, Version};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Outcome;
@@ -46,7 +47,7 @@ pub struct VerifyArgs {
 }
 
 /// What became of one release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 enum Verdict {
     /// It is what it was prepared as.
     Whole,
@@ -59,15 +60,16 @@ enum Verdict {
 }
 
 /// A path that is not as it was prepared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 struct Wrong {
     path: String,
     fault: String,
 }
 
 /// What is said of one release.
-#[derive(Debug, Clone, Serialize)]
-struct Item {
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Verified")]
+pub struct Item {
     app: Name,
     environment: Name,
     release: String,

@@ -27,6 +27,7 @@ fn history(attempts: &[(&str, Outcome)]) -> Vec<Entry> {
         previous: None,
         started: Timestamp::UNIX_EPOCH,
         took_ms: 1,
+        stages: vec![],
         parent: NO_PARENT,
     };
     attempts.iter().enumerate().map(entry).collect()

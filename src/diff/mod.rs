@@ -9,6 +9,7 @@ mod tree;
 use std::collections::BTreeSet;
 
 use landfall_store::{Artifact, ArtifactId, Layer, Name, Store, StoreError, Tree, fetch};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use dependencies::DependencyChange;
@@ -30,7 +31,7 @@ pub struct Difference {
 }
 
 /// One of the two.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Side {
     /// Its id.
     pub artifact: ArtifactId,

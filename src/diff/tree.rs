@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 
 use landfall_store::path::escape;
 use landfall_store::{Entry, Kind, Tree};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What happened to something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
     /// It is new.
@@ -19,7 +20,7 @@ pub enum Change {
 }
 
 /// What stands at a path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase", tag = "kind")]
 pub enum Shape {
     /// A file.
@@ -39,7 +40,7 @@ pub enum Shape {
 }
 
 /// One path that is not the same in both.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FileChange {
     /// What happened.
     pub change: Change,

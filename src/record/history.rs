@@ -6,10 +6,11 @@
 
 use jiff::Timestamp;
 use landfall_store::{Digest, Name, json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
-use super::journal::{Failure, Journal, Stage, Target};
+use super::journal::{Failure, Journal, Stage, StageTime, Target};
 use super::release::ReleaseRef;
 use super::sealed::{self, Sealed};
 use crate::disk::Disk;
@@ -20,7 +21,7 @@ const CONTEXT: &str = "landfall 2026-11-20 history entry v1";
 const HISTORY_BYTES_MAX: u64 = 1 << 30;
 
 /// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Outcome {
     /// The release proved healthy.
     Healthy,
@@ -77,6 +78,10 @@ pub struct Entry {
     pub started: Timestamp,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
+    /// How long each stage took, in their order. Absent in entries of an older landfall; a stage that a crash
+    /// cut short is missing, and one that was entered again after it stands there again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageTime>,
     /// The hash of the entry before; 64 zeros in the first.
     pub parent: Digest,
 }
@@ -118,6 +123,7 @@ impl Entry {
             previous: journal.from.clone(),
             started: journal.started,
             took_ms,
+            stages: journal.stages.clone(),
             parent,
         }
     }
@@ -343,6 +349,7 @@ mod tests {
             previous: None,
             started: Timestamp::UNIX_EPOCH,
             took_ms: 5,
+            stages: vec![],
             parent: history.last_hash(),
         }
     }
@@ -353,6 +360,18 @@ mod tests {
             history.append(&RealDisk, dir, entry(&history, result, name)).unwrap();
         }
         history
+    }
+
+    #[test]
+    fn an_entry_of_an_older_landfall_without_times_of_stages_keeps_its_hash() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = app_dir(root.path());
+        let mut history = three(&dir);
+        assert!(!std::fs::read_to_string(dir.history()).unwrap().contains("stages"));
+        let stages = vec![StageTime { stage: Stage::Fetching, ms: 7 }];
+        let timed = Entry { stages, ..entry(&history, Outcome::Healthy, "d") };
+        history.append(&RealDisk, &dir, timed.clone()).unwrap();
+        assert_eq!(History::read(&RealDisk, &dir).unwrap().last(), Some(&timed));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use landfall_store::{ArtifactId, Name, Version};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
@@ -11,7 +12,7 @@ use crate::disk::Disk;
 use crate::layout::AppDir;
 
 /// Stages of an attempt, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Stage {
     /// Moving what the host lacks.
     Fetching,
@@ -50,7 +51,7 @@ impl std::fmt::Display for Stage {
 }
 
 /// Who is to blame for a failure, and so what happens next (`docs/architecture.md`, failure classes).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Class {
     /// The request itself is refused: blocked, wrong environment, unusable host configuration.
     Refused,
@@ -81,7 +82,7 @@ impl Class {
 }
 
 /// Why an attempt failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// Who is to blame.
     pub class: Class,
@@ -92,7 +93,7 @@ pub struct Failure {
 }
 
 /// What is wanted: an artifact, and the record of who asked for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
     /// The artifact the state names.
     pub artifact: ArtifactId,
@@ -108,6 +109,15 @@ pub struct Target {
     /// The commit of the state repo that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_commit: Option<String>,
+}
+
+/// How long a stage took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageTime {
+    /// Which stage.
+    pub stage: Stage,
+    /// Milliseconds on a clock that never jumps.
+    pub ms: u64,
 }
 
 /// The attempt in progress.
@@ -135,6 +145,9 @@ pub struct Journal {
     pub failure: Option<Failure>,
     /// When the attempt began, by the wall clock; only shown, never compared.
     pub started: Timestamp,
+    /// How long the stages before this one took. A stage that a crash cut short has no time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageTime>,
 }
 
 impl Target {

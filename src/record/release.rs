@@ -1,13 +1,14 @@
 //! What a release directory is: its artifact, its identity, how far it got.
 
 use landfall_store::{ArtifactId, Digest, Name, TreeId, Version};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sealed::Sealed;
 use crate::spec::ReleaseSpec;
 
 /// A release, by every name it has. What the journal and the history speak of.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ReleaseRef {
     /// Its directory under `releases/`.
     pub name: String,
@@ -28,7 +29,7 @@ impl ReleaseRef {
 }
 
 /// How far a release directory got. Only a prepared one may become `current`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Progress {
     /// Files are in place, steps may be half done.

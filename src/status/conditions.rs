@@ -1,6 +1,7 @@
 //! Conditions: what machines read. Positive ones are always there, negative ones only while they are true.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cause::{Cause, failed_on_current, is_revert_failed};
@@ -10,7 +11,7 @@ use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Class, Failure};
 
 /// Types of conditions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Kind {
     /// What should run runs and is well.
     Ready,
@@ -35,7 +36,7 @@ pub enum Kind {
 }
 
 /// Whether it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionStatus {
     /// It does.
     True,
@@ -46,7 +47,7 @@ pub enum ConditionStatus {
 }
 
 /// One condition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Condition {
     /// What is said.
     #[serde(rename = "type")]

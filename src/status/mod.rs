@@ -14,6 +14,7 @@ mod tests;
 
 use jiff::Timestamp;
 use landfall_store::{ArtifactId, Name, Version};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::desired::Suspension;
@@ -29,7 +30,7 @@ pub use kept::{KeptConditions, record};
 pub use look::{Around, look};
 
 /// Whether the release that runs is the one the state asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum Sync {
     /// It is.
     Synced,
@@ -40,7 +41,7 @@ pub enum Sync {
 }
 
 /// How what runs now is, whatever is desired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum Health {
     /// It proved healthy and its processes run.
     Healthy,
@@ -74,6 +75,17 @@ impl std::fmt::Display for Operation {
     }
 }
 
+impl JsonSchema for Operation {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Operation".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let stage = generator.subschema_for::<Stage>();
+        schemars::json_schema!({"description": "What the agent does this second.", "anyOf": [{"const": "Idle"}, stage]})
+    }
+}
+
 impl Serialize for Operation {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -81,7 +93,7 @@ impl Serialize for Operation {
 }
 
 /// What is wanted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Wanted {
     /// Which artifact.
     pub artifact: ArtifactId,
@@ -90,7 +102,7 @@ pub struct Wanted {
 }
 
 /// What runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Running {
     /// Which artifact.
     pub artifact: ArtifactId,
@@ -107,7 +119,7 @@ pub struct Running {
 }
 
 /// Everything there is to say about one app in one environment on this host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Status {
     /// Which app.
     pub app: Name,

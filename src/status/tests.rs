@@ -40,6 +40,7 @@ fn entry(name: &str, result: Outcome, stage: Stage, failure: Option<Failure>) ->
         previous: None,
         started: time(100),
         took_ms: 2_000,
+        stages: vec![],
         parent: NO_PARENT,
     }
 }
@@ -57,6 +58,7 @@ fn journal(name: &str, stage: Stage) -> Journal {
         resumed: 0,
         failure: None,
         started: time(200),
+        stages: vec![],
     }
 }
 

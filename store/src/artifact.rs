@@ -16,6 +16,7 @@ pub const ENV_LAYER: &str = "env";
 
 /// An immutable build result. It holds no time, host, user or commit: equal input, equal id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Artifact {
     /// The app it is a version of.
@@ -33,6 +34,7 @@ pub struct Artifact {
 
 /// One layer of an artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Layer {
     /// Sum of its files' sizes.

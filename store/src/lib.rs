@@ -34,6 +34,8 @@ pub mod refs;
 pub mod remove;
 pub mod repair;
 pub mod scan;
+#[cfg(feature = "schema")]
+mod schema;
 mod store;
 pub mod tag;
 pub mod tree;

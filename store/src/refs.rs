@@ -18,6 +18,7 @@ const CANDIDATES_MAX: usize = 10;
 
 /// Where an artifact came from. Outside its identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Provenance {
     /// When it was pushed, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -112,7 +112,11 @@ impl World {
     }
 
     fn record(&self, name: &str, progress: Progress) -> ReleaseRecord {
-        let spec: ReleaseSpec = serde_json::from_value(serde_json::json!({ "version": name })).unwrap();
+        let migration = serde_json::json!({ "name": "migrate", "kind": "migrate", "command": { "run": ["migrate"] }, "timeout": 1000 });
+        let migrates = self.is(name, Nature::BadMigration) || name == "a";
+        let steps = if migrates { vec![migration] } else { vec![] };
+        let spec: ReleaseSpec =
+            serde_json::from_value(serde_json::json!({ "version": name, "steps": steps })).unwrap();
         ReleaseRecord {
             release: self.release(name),
             app: "web".parse().unwrap(),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::Timestamp;
 use landfall_store::{ArtifactId, Name};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -46,8 +47,9 @@ pub struct DescribeArgs {
 }
 
 /// One attempt, with what was kept of it.
-#[derive(Debug, Serialize)]
-struct Attempt {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "AttemptInFull")]
+pub struct Attempt {
     #[serde(skip)]
     entry: Entry,
     /// The same as `landfall history` tells it.
@@ -60,7 +62,7 @@ struct Attempt {
 }
 
 /// A release identity that failed here.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Quarantined {
     artifact: ArtifactId,
     version: String,
@@ -73,7 +75,7 @@ struct Quarantined {
 }
 
 /// A release on disk.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Release {
     release: String,
     artifact: Option<ArtifactId>,
@@ -89,8 +91,9 @@ struct Release {
 }
 
 /// Everything.
-#[derive(Debug, Serialize)]
-struct Description {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "AppDescription")]
+pub struct Description {
     #[serde(flatten)]
     status: Status,
     attempts: Vec<Attempt>,

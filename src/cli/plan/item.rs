@@ -2,6 +2,7 @@
 
 use landfall_store::cache::HostCache;
 use landfall_store::{ArtifactId, Name, Version};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::change;
@@ -13,7 +14,7 @@ use crate::plan::{Desired, Hold, Plan as Decision, revert_target};
 use crate::preview::{self, Documents, Files, Missing};
 use crate::record::release::ReleaseRef;
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Named {
     artifact: ArtifactId,
     version: Option<Version>,
@@ -32,7 +33,7 @@ impl Named {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum Action {
     None,
     Deploy,
@@ -43,7 +44,8 @@ pub enum Action {
     Unavailable,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Planned")]
 pub struct Item {
     pub app: Name,
     pub environment: Name,
