@@ -175,6 +175,7 @@ impl Journal {
             stage: Stage::Fetching,
             resumed: 0,
             failure: None,
+            stages: Vec::new(),
             started,
         }
     }

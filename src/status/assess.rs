@@ -5,7 +5,7 @@ use landfall_store::ArtifactId;
 use super::cause::{Cause, cause, failed_on_current, is_synced};
 use super::conditions::conditions;
 use super::sentence::sentence;
-use super::{Health, Operation, Running, SourceView, Status, Sync, View, Wanted};
+use super::{Health, Operation, Pinned, Running, SourceView, Status, Sync, View, Wanted};
 use crate::plan::{Current, Desired, Running as Processes, revert_target};
 use crate::record::journal::Stage;
 
@@ -34,7 +34,7 @@ pub fn assess(view: &View) -> Status {
             _ => None,
         },
         pinned: match &view.wanted {
-            Desired::Pinned { pin, .. } => Some((**pin).clone()),
+            Desired::Pinned { pin, .. } => Some(Pinned::from(&**pin)),
             _ => None,
         },
         conditions: conditions(view, &cause, sync, health, &message),

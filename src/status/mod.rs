@@ -118,6 +118,36 @@ pub struct Running {
     pub attested: bool,
 }
 
+/// The release a person went back to on this host, while it counts instead of the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Pinned {
+    /// Which artifact.
+    pub artifact: ArtifactId,
+    /// What people call it.
+    pub version: Version,
+    /// Why.
+    pub reason: String,
+    /// Who said so.
+    pub by: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it ends by itself.
+    pub until: Timestamp,
+}
+
+impl From<&Pin> for Pinned {
+    fn from(pin: &Pin) -> Self {
+        Self {
+            artifact: pin.release.artifact,
+            version: pin.release.version.clone(),
+            reason: pin.reason.clone(),
+            by: pin.by.clone(),
+            since: pin.since,
+            until: pin.until,
+        }
+    }
+}
+
 /// Everything there is to say about one app in one environment on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Status {
@@ -146,7 +176,7 @@ pub struct Status {
     /// Why nothing is applied or healed, while that is so.
     pub suspended: Option<Suspension>,
     /// The release a person went back to on this host, while it counts instead of the state.
-    pub pinned: Option<Pin>,
+    pub pinned: Option<Pinned>,
     /// The same for machines.
     pub conditions: Vec<Condition>,
     /// The same as a sentence.
