@@ -107,6 +107,34 @@ pub async fn restart(
     }
 }
 
+/// Takes the app off this host: its processes end, then `current` goes. Its releases are left to whoever calls,
+/// once this is durable; `shared/`, logs and the history stay. A failure that is the last one's is not said again.
+pub async fn remove(
+    app: &mut App,
+    effects: Effects<'_>,
+    order: &Order,
+    release: &ReleaseRef,
+    asking: Asking<'_>,
+) -> Result<Entry, RecordError> {
+    let mut attempt = Attempt::begin(app, effects, order, asking);
+    attempt.enter(Stage::Removing)?;
+    let gone = match effects.supply.load(&release.name).await {
+        Ok(record) => effects.processes.forget(&record).instrument(span(Stage::Removing)).await,
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = gone {
+        return attempt.fail_once(failure);
+    }
+    switch::away(effects.disk, &attempt.app.dir)?;
+    reach(Stage::Removing, Edge::AfterEffect);
+    attempt.end(Outcome::Removed, None)
+}
+
+/// Writes the entry of a removal that was done when the agent died.
+pub fn removed(app: &mut App, effects: Effects<'_>, journal: Journal) -> Result<Entry, RecordError> {
+    Attempt::again(app, effects, journal, Asking::NOTHING).end(Outcome::Removed, None)
+}
+
 /// Goes on with an attempt that a crash cut short after the switch.
 pub async fn resume(
     app: &mut App,
@@ -498,6 +526,22 @@ impl<'a> Attempt<'a> {
             left: false,
         });
         self.app.quarantine.write(self.effects.disk, &self.app.dir)
+    }
+
+    /// Ends with a failure; one that the last entry tells already is not told again.
+    fn fail_once(self, failure: Failure) -> Result<Entry, RecordError> {
+        let known = self.app.history.last().filter(|last| {
+            last.result == Outcome::Failed
+                && last.stage == self.journal.stage
+                && last.failure.as_ref() == Some(&failure)
+        });
+        match known.cloned() {
+            Some(last) => {
+                Journal::clear(self.effects.disk, &self.app.dir)?;
+                Ok(last)
+            }
+            None => self.end(Outcome::Failed, Some(failure)),
+        }
     }
 
     /// The entry first, durably; then the journal is cleared.

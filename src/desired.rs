@@ -35,6 +35,8 @@ pub enum Desired {
         /// The release that should run instead.
         pin: Box<Pin>,
     },
+    /// The state says that the app is to be removed from here.
+    Absent,
     /// The state does not speak of this app; what runs stays.
     NotInState,
     /// What the state says of this app is wrong; what runs stays.
@@ -84,7 +86,7 @@ impl Desired {
         match self {
             Self::Target(target) | Self::Blocked { target, .. } => Some(target),
             Self::Suspended { target, .. } | Self::Pinned { target, .. } => target.as_ref(),
-            Self::NotInState | Self::Invalid(_) => None,
+            Self::Absent | Self::NotInState | Self::Invalid(_) => None,
         }
     }
 
@@ -150,7 +152,9 @@ mod tests {
 
     #[test]
     fn an_app_can_be_suspended_and_pinned_whatever_the_state_says_of_it() {
-        for state in [Desired::NotInState, Desired::Invalid("w".into()), Desired::Target(asked())] {
+        for state in
+            [Desired::Absent, Desired::NotInState, Desired::Invalid("w".into()), Desired::Target(asked())]
+        {
             let target = state.target().cloned();
             let suspended = state.clone().under(&controls(true, false), at(1));
             assert!(matches!(&suspended, Desired::Suspended { target: seen, .. } if *seen == target));

@@ -96,6 +96,8 @@ pub trait Processes {
     ) -> Pending<'a, Verdict>;
     /// Ends every process of the release, whole groups.
     fn stop<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>>;
+    /// Ends every process of the app, whichever release started it, so that no manager brings one back.
+    fn forget<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>>;
     /// Makes the running set survive a reboot, where managers do that themselves.
     fn persist<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>>;
 }

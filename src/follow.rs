@@ -165,7 +165,7 @@ impl<'a> Follow<'a> {
             Plan::InSync { .. } => Some(Ended::InSync),
             Plan::Refuse(refusal) => Some(Ended::Refused(refusal)),
             Plan::Hold(hold) => Some(Ended::Held(hold)),
-            Plan::Deploy { .. } | Plan::Restart { .. } => None,
+            Plan::Deploy { .. } | Plan::Restart { .. } | Plan::Remove { .. } | Plan::Removed => None,
         }
     }
 

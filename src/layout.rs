@@ -134,6 +134,11 @@ impl AppDir {
         self.own.join("run")
     }
 
+    /// The directory that holds [`AppDir::run`] and all other records of landfall's own.
+    pub fn own(&self) -> &Path {
+        &self.own
+    }
+
     /// Output of the app's processes.
     pub fn logs(&self) -> PathBuf {
         self.own.join("logs")

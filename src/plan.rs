@@ -112,6 +112,13 @@ pub enum Plan {
         /// The release.
         release: ReleaseRef,
     },
+    /// The app is to go, and is still here.
+    Remove {
+        /// The release that is linked.
+        release: ReleaseRef,
+    },
+    /// The app is to go, and nothing of it is in service.
+    Removed,
 }
 
 /// Why nothing is done.
@@ -188,6 +195,12 @@ pub fn decide(facts: &Facts) -> Plan {
     if let Current::Broken(why) = &facts.current {
         return Plan::Hold(Hold::CurrentBroken(why.clone()));
     }
+    if facts.desired == Desired::Absent {
+        return facts
+            .current
+            .release()
+            .map_or(Plan::Removed, |release| Plan::Remove { release: release.clone() });
+    }
     let plan = towards_the_desired(facts);
     match stopped(facts) {
         Some(release) if !goes_elsewhere(&plan, facts) => restart(facts, release),
@@ -200,6 +213,7 @@ fn towards_the_desired(facts: &Facts) -> Plan {
     let target = match &facts.desired {
         Desired::Suspended { why, .. } => return Plan::Hold(Hold::Suspended(why.clone())),
         Desired::Pinned { pin, .. } => return towards_the_pin(facts, pin),
+        Desired::Absent => return Plan::Removed,
         Desired::NotInState => return Plan::Hold(Hold::NotInState),
         Desired::Invalid(why) => return Plan::Hold(Hold::Invalid(why.clone())),
         Desired::Blocked { reason, .. } => return Plan::Refuse(Refusal::Blocked(reason.clone())),
@@ -432,6 +446,20 @@ mod tests {
         assert!(matches!(decide(&wanting_b), Plan::Deploy { .. }), "a new release is not delayed");
         wanting_b.recent.not_supplied = true;
         assert!(matches!(decide(&wanting_b), Plan::Restart { release: r, .. } if r == release("a")));
+    }
+
+    #[test]
+    fn an_absent_app_is_removed_once_whether_it_runs_or_not_and_never_while_suspended() {
+        for running in [Running::Yes, Running::No] {
+            let facts = Facts { desired: Desired::Absent, running, ..running_a_wanting("a") };
+            assert_eq!(decide(&facts), Plan::Remove { release: release("a") });
+            let gone = Facts { current: Current::Absent, ..facts.clone() };
+            assert_eq!(decide(&gone), Plan::Removed);
+            let held = Facts { desired: suspended(None), ..facts.clone() };
+            assert!(matches!(decide(&held), Plan::Hold(Hold::Suspended(_))));
+            let moved = Facts { current: Current::Broken("a file".into()), ..facts };
+            assert!(matches!(decide(&moved), Plan::Hold(Hold::CurrentBroken(_))));
+        }
     }
 
     #[test]

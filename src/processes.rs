@@ -170,7 +170,7 @@ impl AppProcesses {
         for old in before.processes {
             let stays = starts.iter().any(|new| new.name == old.name && new.manager == old.manager);
             if !stays {
-                self.stop_one(&old).await?;
+                self.forget_one(&old).await?;
             }
         }
         let slots = Slots { processes: starts.to_vec() };
@@ -180,6 +180,19 @@ impl AppProcesses {
     async fn stop_one(&self, start: &StartSpec) -> Result<(), Failure> {
         let slot = self.slot(&start.name);
         self.manager(start.manager)?.stop(&slot, &start.stop).await.map_err(refused)
+    }
+
+    async fn forget_one(&self, start: &StartSpec) -> Result<(), Failure> {
+        let slot = self.slot(&start.name);
+        self.manager(start.manager)?.forget(&slot, &start.stop).await.map_err(refused)
+    }
+
+    /// Everything that was ever started and not stopped since, and what this release would have started.
+    async fn forget_all(&self, record: &ReleaseRecord) -> Result<(), Failure> {
+        for start in self.starts(record) {
+            self.forget_one(&start).await?;
+        }
+        self.stop_leftovers(&[]).await
     }
 
     async fn start_all(&self, record: &ReleaseRecord) -> Result<(), Failure> {
@@ -334,6 +347,10 @@ impl Processes for AppProcesses {
             }
             Ok(())
         })
+    }
+
+    fn forget<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(self.forget_all(record))
     }
 
     fn persist<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {

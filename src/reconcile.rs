@@ -11,7 +11,7 @@ use crate::plan::{Desired, Facts, Hold, Plan, Refusal, decide};
 use crate::record::RecordError;
 use crate::record::controls::{Controls, Fresh};
 use crate::record::history::Entry;
-use crate::record::journal::{Class, Failure, Journal};
+use crate::record::journal::{Class, Failure, Journal, Target};
 use crate::recover::{Recovery, recover};
 
 /// What a tick came to.
@@ -24,6 +24,8 @@ pub enum Tick {
     },
     /// Nothing may be done.
     Held(Hold),
+    /// The app is to go, and nothing of it is in service.
+    Removed,
     /// The desired release must not be tried.
     Refused(Refusal),
     /// An attempt ended.
@@ -71,6 +73,18 @@ pub async fn reconcile(
                 .await
                 .map(|entry| Tick::Attempted(Box::new(entry)))
         }
+        Plan::Remove { release } => {
+            let order = Order {
+                target: Target::of(release.artifact),
+                reuse: None,
+                from: Some(release.clone()),
+                healthy: facts.healthy,
+            };
+            deploy::remove(app, effects, &order, &release, asking)
+                .await
+                .map(|entry| Tick::Attempted(Box::new(entry)))
+        }
+        Plan::Removed => Ok(Tick::Removed),
     }
 }
 
@@ -95,6 +109,7 @@ async fn finish(
         }
         Recovery::Hold(why) => return Ok(Some(Tick::Held(Hold::CurrentBroken(why)))),
         Recovery::Resume { .. } => deploy::resume(app, effects, journal, asking).await?,
+        Recovery::Removed => deploy::removed(app, effects, journal)?,
         Recovery::Commit { .. } => deploy::commit(app, effects, journal).await?,
         Recovery::Revert { crashed_again } => deploy::revert(app, effects, journal, crashed_again).await?,
     };

@@ -22,6 +22,8 @@ pub enum Recovery {
         /// The release that proved healthy.
         release: ReleaseRef,
     },
+    /// The app is gone; only the entry that says so is missing.
+    Removed,
     /// It had failed, or crashed the agent twice: finish going back first.
     Revert {
         /// Why, if the journal does not say.
@@ -46,6 +48,9 @@ pub fn recover(journal: &Journal, current: &Current, last: Option<&Entry>) -> Re
     let switched = named.is_some() && named.map(|r| r.identity) == journal.to.as_ref().map(|r| r.identity);
     match (journal.stage, &journal.to) {
         (Stage::Fetching | Stage::Preparing | Stage::Migrating | Stage::Preflight, _) => Recovery::Abandon,
+        // Every part of a removal can be done again, and the state may have changed its mind.
+        (Stage::Removing, _) if named.is_some() => Recovery::Abandon,
+        (Stage::Removing, _) => Recovery::Removed,
         (Stage::Reverting, _) => Recovery::Revert { crashed_again: false },
         (Stage::Switching | Stage::Starting | Stage::Verifying | Stage::Committing, None) => {
             Recovery::Hold(format!("the journal is in {} and names no release", journal.stage))
@@ -131,6 +136,12 @@ mod tests {
             let found = recover(&journal(Stage::Reverting), &current, None);
             assert_eq!(found, Recovery::Revert { crashed_again: false });
         }
+    }
+
+    #[test]
+    fn a_removal_is_begun_again_until_the_link_is_gone() {
+        assert_eq!(recover(&journal(Stage::Removing), &at("a"), None), Recovery::Abandon);
+        assert_eq!(recover(&journal(Stage::Removing), &Current::Absent, None), Recovery::Removed);
     }
 
     #[test]

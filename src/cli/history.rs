@@ -228,7 +228,7 @@ fn why(entry: &Entry) -> String {
 
 const fn result_tone(result: Result_) -> Tone {
     match result {
-        Result_::Healthy => Tone::Good,
+        Result_::Healthy | Result_::Removed => Tone::Good,
         Result_::Reverted | Result_::Superseded | Result_::Interrupted => Tone::Changing,
         Result_::Failed | Result_::Refused => Tone::Bad,
     }

@@ -77,7 +77,7 @@ const fn rank(exit: Exit) -> u8 {
 fn code_of(report: &Report) -> Exit {
     use crate::reconcile::Tick;
     match &report.tick {
-        Ok(Tick::InSync { .. }) => Exit::Done,
+        Ok(Tick::InSync { .. } | Tick::Removed) => Exit::Done,
         Ok(Tick::Refused(_)) => Exit::Refused,
         Ok(Tick::Held(hold)) => super::verdict::code_of_hold(hold),
         Ok(Tick::Attempted(entry)) => super::verdict::code_of(entry),

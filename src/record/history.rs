@@ -35,6 +35,8 @@ pub enum Outcome {
     Interrupted,
     /// It was not begun: quarantined, blocked, for another environment.
     Refused,
+    /// The app was taken off this host, as the state asked.
+    Removed,
 }
 
 impl std::fmt::Display for Outcome {
@@ -46,6 +48,7 @@ impl std::fmt::Display for Outcome {
             Self::Superseded => "Superseded",
             Self::Interrupted => "Interrupted",
             Self::Refused => "Refused",
+            Self::Removed => "Removed",
         })
     }
 }
@@ -99,7 +102,14 @@ impl Entry {
         match (self.result, self.stage) {
             (Outcome::Healthy, _) => Some(true),
             (Outcome::Reverted, _) | (Outcome::Failed, Stage::Reverting) => Some(false),
-            (Outcome::Failed | Outcome::Superseded | Outcome::Interrupted | Outcome::Refused, _) => None,
+            (
+                Outcome::Failed
+                | Outcome::Superseded
+                | Outcome::Interrupted
+                | Outcome::Refused
+                | Outcome::Removed,
+                _,
+            ) => None,
         }
     }
 

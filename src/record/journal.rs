@@ -32,6 +32,8 @@ pub enum Stage {
     Committing,
     /// Going back to the last healthy release.
     Reverting,
+    /// Taking the app off this host, as the state asks.
+    Removing,
 }
 
 impl std::fmt::Display for Stage {
@@ -46,6 +48,7 @@ impl std::fmt::Display for Stage {
             Self::Verifying => "Verifying",
             Self::Committing => "Committing",
             Self::Reverting => "Reverting",
+            Self::Removing => "Removing",
         })
     }
 }

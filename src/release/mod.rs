@@ -33,7 +33,7 @@ use crate::spec::{ReleaseSpec, StepKind};
 
 pub use envs::EnvFiles;
 pub use inspect::{Checkable, is_intact};
-pub use retention::sweep;
+pub use retention::{clear, empty_trash, sweep};
 use vault::Vault;
 
 /// How often, and how patiently, a store is asked.

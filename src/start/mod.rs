@@ -169,6 +169,11 @@ pub trait Manager {
     /// the kill behind the grace. A slot that does not run is a success.
     fn stop<'a>(&'a self, slot: &'a Slot, stop: &'a StopSpec) -> Pending<'a, Result<(), StartError>>;
 
+    /// As [`Manager::stop`], and nothing of the slot comes back after a reboot.
+    fn forget<'a>(&'a self, slot: &'a Slot, stop: &'a StopSpec) -> Pending<'a, Result<(), StartError>> {
+        self.stop(slot, stop)
+    }
+
     /// Makes the running set survive a reboot, where the manager does that itself (pm2 save).
     fn persist<'a>(&'a self, slot: &'a Slot) -> Pending<'a, Result<(), StartError>>;
 }

@@ -21,6 +21,7 @@ pub fn assess(view: &View) -> Status {
         sync,
         health,
         operation: operation(&cause),
+        removed: cause == Cause::Removed,
         desired: view
             .wanted
             .target()
@@ -45,7 +46,8 @@ pub fn assess(view: &View) -> Status {
 }
 
 fn sync(view: &View) -> Sync {
-    let unknown = view.wanted.target().is_none() || matches!(view.source, SourceView::Invalid(_));
+    let says_nothing = matches!(view.wanted, Desired::NotInState | Desired::Invalid(_));
+    let unknown = says_nothing || matches!(view.source, SourceView::Invalid(_));
     match (unknown, is_synced(view)) {
         (true, _) => Sync::Unknown,
         (false, true) => Sync::Synced,

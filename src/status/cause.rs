@@ -44,6 +44,10 @@ pub(super) enum Cause {
     Failed(Entry),
     /// What is wanted is not here yet.
     Pending,
+    /// The app is to go, and does in a moment.
+    Leaving(ReleaseRef),
+    /// The app is gone, as the state asks.
+    Removed,
 }
 
 /// Finds it. Pure.
@@ -65,6 +69,13 @@ pub(super) fn cause(view: &View) -> Cause {
             Cause::Quarantined { attempt, release, failure }
         }
         Plan::Restart { release, .. } => Cause::ProcessMissing(release),
+        Plan::Remove { release } => match &view.last {
+            Some(last) if last.stage == Stage::Removing && last.failure.is_some() => {
+                Cause::Failed(last.clone())
+            }
+            _ => Cause::Leaving(release),
+        },
+        Plan::Removed => Cause::Removed,
         Plan::Deploy { target, .. } => match &view.last {
             Some(last) if last.target.artifact == target.artifact && is_no_fault_of_the_release(last) => {
                 Cause::Failed(last.clone())
@@ -119,6 +130,9 @@ pub(super) fn is_revert_failed(entry: &Entry) -> bool {
 
 /// Whether the release that is linked and proved is the one wanted.
 pub(super) fn is_synced(view: &View) -> bool {
+    if view.wanted == Desired::Absent {
+        return view.facts.current == Current::Absent;
+    }
     let Some(target) = view.wanted.target() else { return false };
     let facts = Facts {
         desired: Desired::Target(target.clone()),

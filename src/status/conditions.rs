@@ -106,6 +106,9 @@ impl Said<'_> {
     }
 
     fn ready(&mut self, cause: &Cause, sync: Sync, health: Health, message: &str) {
+        if *cause == Cause::Removed {
+            return self.say(Kind::Ready, ConditionStatus::True, "Removed", message);
+        }
         if sync == Sync::Synced && health == Health::Healthy && !matches!(cause, Cause::Attempt(_)) {
             return self.say(Kind::Ready, ConditionStatus::True, "ReconciliationSucceeded", message);
         }
@@ -126,6 +129,9 @@ impl Said<'_> {
                 let running = self.view.facts.running == Running::Yes;
                 let status = if running { ConditionStatus::Unknown } else { ConditionStatus::False };
                 self.say(Kind::Healthy, status, "Suspended", "nothing is healed while the app is suspended");
+            }
+            (Health::Missing, Cause::Removed) => {
+                self.say(Kind::Healthy, ConditionStatus::Unknown, "Removed", "nothing is to run here");
             }
             (Health::Missing, _) => {
                 self.say(Kind::Healthy, ConditionStatus::False, "NotStarted", "nothing runs here");
@@ -284,7 +290,8 @@ fn invalid(why: &str) -> &'static str {
 fn not_ready(view: &View, cause: &Cause) -> String {
     let last = view.last.as_ref();
     let reason = match cause {
-        Cause::Attempt(_) | Cause::Pending | Cause::ProcessMissing(_) => "Progressing",
+        Cause::Attempt(_) | Cause::Pending | Cause::Leaving(_) | Cause::ProcessMissing(_) => "Progressing",
+        Cause::Removed => "Removed",
         Cause::CutShort(_) => "Interrupted",
         Cause::Suspended(_) => "Suspended",
         Cause::Pinned(_) => "Pinned",

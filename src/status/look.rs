@@ -49,6 +49,7 @@ pub async fn look(site: &Site, around: &Around) -> Result<View, RecordError> {
         host: around.host.clone(),
         app: app.name.clone(),
         environment: app.environment.clone(),
+        data: app.dir.shared(),
         wanted_version: wanted_version(&app, &facts, &wanted),
         wanted,
         facts,

@@ -81,6 +81,12 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
         ),
         Cause::ProcessMissing(_) => told(missing(view), started_again(view)),
         Cause::Failed(entry) => told(failed(view, entry), again(view, entry)),
+        Cause::Leaving(release) => {
+            told(format!("{} is to be removed from this host; {}", named(release), runs(view)), leaves(view))
+        }
+        Cause::Removed => {
+            (format!("removed, as the state asks; its data is kept in {}", view.data.display()), None)
+        }
         Cause::Pending => {
             told(format!("{} is wanted and not in service; {}", wanted(view), runs(view)), comes(view))
         }
@@ -194,6 +200,14 @@ fn again(view: &View, entry: &Entry) -> String {
             format!("`landfall watch` tries again; {describe}")
         }
         _ => describe,
+    }
+}
+
+fn leaves(view: &View) -> String {
+    if view.agent {
+        "the agent stops it in a moment".to_owned()
+    } else {
+        "`landfall watch` stops and removes it".to_owned()
     }
 }
 

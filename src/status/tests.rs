@@ -69,6 +69,7 @@ fn running_a_wanting(wanted: &str) -> View {
         host: "web-1".parse().unwrap(),
         app: "web".parse().unwrap(),
         environment: "prod".parse().unwrap(),
+        data: "/srv/web/shared".into(),
         wanted: Desired::Target(target(wanted)),
         wanted_version: Some(wanted.parse().unwrap()),
         facts: Facts {

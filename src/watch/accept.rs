@@ -102,7 +102,26 @@ pub fn keep(host: &Host, accepted: &Accepted) -> Result<(), RecordError> {
 
 /// What the state asks of one app here.
 pub fn desired(accepted: &Accepted, app: &Name, environment: &Name) -> Desired {
-    let found = match accepted.state.resolve(app, environment) {
+    let found = accepted.state.resolve(app, environment);
+    let suspension = found.as_ref().ok().and_then(suspension);
+    let word = word(accepted, app, environment, found);
+    match suspension {
+        Some(why) => Desired::Suspended { target: word.target().cloned(), why },
+        None => word,
+    }
+}
+
+/// The same without suspensions.
+fn word(
+    accepted: &Accepted,
+    app: &Name,
+    environment: &Name,
+    found: Result<crate::state::Desired<'_>, ResolveError>,
+) -> Desired {
+    if accepted.state.is_absent(app, environment) {
+        return Desired::Absent;
+    }
+    let found = match found {
         Ok(found) => found,
         Err(ResolveError::NoApp { .. } | ResolveError::NoEnvironment { .. }) => return Desired::NotInState,
         Err(error @ ResolveError::Invalid(_)) => return Desired::Invalid(error.to_string()),
@@ -115,20 +134,21 @@ pub fn desired(accepted: &Accepted, app: &Name, environment: &Name) -> Desired {
         why: wanted.reason.clone(),
         state_commit: accepted.commit.clone(),
     };
-    if let Some(suspend) = found.suspend()
-        && suspend.until.is_none_or(|until| until > jiff::Timestamp::now())
-    {
-        let why = Suspension {
-            reason: suspend.reason.clone(),
-            by: suspend.by.clone(),
-            since: None,
-            until: suspend.until,
-            place: Place::State,
-        };
-        return Desired::Suspended { target: Some(target), why };
-    }
     match found.block_of(&wanted.artifact) {
         Some(block) => Desired::Blocked { target, reason: format!("{} (by {})", block.reason, block.by) },
         None => Desired::Target(target),
     }
+}
+
+/// The state's own suspension, while it lasts.
+fn suspension(found: &crate::state::Desired<'_>) -> Option<Suspension> {
+    let suspend = found.suspend()?;
+    let lasts = suspend.until.is_none_or(|until| until > Timestamp::now());
+    lasts.then(|| Suspension {
+        reason: suspend.reason.clone(),
+        by: suspend.by.clone(),
+        since: None,
+        until: suspend.until,
+        place: Place::State,
+    })
 }

@@ -21,7 +21,7 @@ use crate::record::history::{History, Outcome};
 use crate::record::journal::{Class, Failure};
 use crate::record::quarantine::Quarantine;
 use crate::record::release::ReleaseRef;
-use crate::release::{EnvFiles, HostSupply, Tries, sweep};
+use crate::release::{EnvFiles, HostSupply, Tries, clear, empty_trash, sweep};
 use crate::spec::RETAIN_RELEASES;
 use crate::start::direct::Direct;
 use crate::start::pm2::Pm2;
@@ -193,18 +193,23 @@ impl Site {
 
     /// One tick.
     pub async fn tick(&self, wanted: Desired, asking: Asking<'_>) -> Result<Tick, RecordError> {
-        for dir in self.dir.to_create() {
-            RealDisk.create_dir(&dir).map_err(RecordError::io(&dir))?;
+        if !matches!(wanted, Desired::Absent) {
+            for dir in self.dir.to_create() {
+                RealDisk.create_dir(&dir).map_err(RecordError::io(&dir))?;
+            }
         }
         let mut app = self.app()?;
         let span =
             tracing::info_span!("app", name = %self.service.app, environment = %self.service.environment);
         let tick = reconcile(&mut app, self.effects(), wanted, self.terms, asking);
         let tick = tracing::Instrument::instrument(tick, span).await?;
-        if let Tick::Attempted(entry) = &tick
-            && entry.result == Outcome::Healthy
-        {
-            self.clean(&app, entry.release.as_ref()).await;
+        match &tick {
+            Tick::Attempted(entry) if entry.result == Outcome::Healthy => {
+                self.clean(&app, entry.release.as_ref()).await;
+            }
+            Tick::Attempted(entry) if entry.result == Outcome::Removed => self.clear(&app),
+            Tick::Removed => self.clear(&app),
+            _ => {}
         }
         Ok(tick)
     }
@@ -218,8 +223,34 @@ impl Site {
         let keep = self.retain.or(spec).unwrap_or(RETAIN_RELEASES) as usize;
         match sweep(&self.dir, &app.history, keep, desired.map(|release| release.name.as_str())) {
             Ok(gone) if gone.is_empty() => {}
-            Ok(gone) => tracing::info!(app = %app.name, releases = ?gone, "old releases removed"),
+            Ok(gone) => {
+                tracing::info!(app = %app.name, releases = ?gone, "old releases removed");
+                self.delete_in_the_background();
+            }
             Err(error) => tracing::warn!(app = %app.name, %error, "old releases were not removed"),
         }
+    }
+
+    /// Every release of an app that the state removed goes, once nothing of it is in service.
+    fn clear(&self, app: &App) {
+        match clear(&self.dir) {
+            Ok(gone) if gone.is_empty() => {}
+            Ok(gone) => {
+                let kept = self.dir.shared();
+                tracing::info!(app = %app.name, releases = ?gone, kept = %kept.display(), "removed, as the state asks");
+                self.delete_in_the_background();
+            }
+            Err(error) => tracing::warn!(app = %app.name, %error, "its releases were not removed"),
+        }
+    }
+
+    /// What was set aside is deleted on a thread of its own; what a dying agent leaves of it, the next cleaning takes.
+    fn delete_in_the_background(&self) {
+        let dir = self.dir.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = empty_trash(&dir) {
+                tracing::warn!(%error, "what was set aside was not deleted; the next cleaning tries again");
+            }
+        });
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn tick(
 fn supersedes(now: &Desired, asked: &Desired, is_untouched: impl FnOnce() -> bool) -> bool {
     match (asked, now) {
         (_, Desired::Suspended { .. }) => is_untouched(),
-        (_, Desired::Blocked { .. }) => true,
+        (_, Desired::Blocked { .. } | Desired::Absent) => true,
         (Desired::Pinned { pin: asked, .. }, Desired::Pinned { pin: now, .. }) => {
             asked.release != now.release
         }

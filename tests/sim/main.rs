@@ -276,6 +276,63 @@ fn a_full_disk_never_costs_the_running_release() {
     }
 }
 
+/// Ticks with the app absent until it is.
+fn settle_absent(world: &World) {
+    for _ in 0..4 {
+        if matches!(world.tick(&absent()), Ok(Tick::Removed | Tick::Held(_))) {
+            return;
+        }
+    }
+}
+
+fn absent() -> Desired {
+    Desired::Absent
+}
+
+#[test]
+fn a_crash_at_any_write_of_a_removal_leaves_the_app_gone_and_it_comes_back_when_it_is_wanted_again() {
+    let mut states = 0;
+    for wanted_again in [false, true] {
+        for at in 0.. {
+            let mut crashed = false;
+            for torn in 0..3 {
+                let world = World::default();
+                world.knows("a", Nature::Good);
+                world.knows("b", Nature::Unhealthy);
+                settle(&world, "a");
+                settle(&world, "b");
+                world.crash_after(at, torn);
+                settle_absent(&world);
+                crashed = world.has_crashed();
+                world.reboot();
+                let story = format!("removal, crash at write {at} ({torn})");
+                if wanted_again {
+                    settle(&world, "a");
+                    check_at_rest(&world, "a", &story);
+                }
+                settle_absent(&world);
+                assert_eq!((world.current(), world.serving()), (None, None), "{story}");
+                assert!(!world.has_journal(), "{story}");
+                assert_eq!(
+                    world.history().last().map(|entry| entry.result),
+                    Some(Outcome::Removed),
+                    "{story}"
+                );
+                let writes = world.writes();
+                assert!(matches!(world.tick(&absent()), Ok(Tick::Removed)), "{story}");
+                assert_eq!(world.writes(), writes, "{story}: a tick of an absent app wrote");
+                settle(&world, "a");
+                check_at_rest(&world, "a", &story);
+                states += 1;
+            }
+            if !crashed {
+                break;
+            }
+        }
+    }
+    assert!(states >= 30, "only {states} crash states were reached");
+}
+
 #[test]
 fn suspended_and_unnamed_apps_are_left_alone() {
     let world = World::default();

@@ -439,6 +439,13 @@ impl Processes for World {
         })
     }
 
+    fn forget<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async {
+            self.alive().map_err(|_| failure(Class::Manager, "Off"))?;
+            Processes::stop(self, record).await
+        })
+    }
+
     fn persist<'a>(&'a self, _: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
         Box::pin(async { Ok(()) })
     }
