@@ -12,6 +12,8 @@ mod deploy;
 mod describe;
 mod diff;
 mod env;
+mod exec;
+mod follow_logs;
 mod frugal;
 mod history;
 mod init;
@@ -153,6 +155,7 @@ pub enum Command {
     State(state::State),
     Describe(describe::DescribeArgs),
     Logs(logs::LogsArgs),
+    Exec(exec::ExecArgs),
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
     Completions(completions::Completions),
@@ -201,6 +204,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::State(command) => state::run(&command, context),
         Command::Describe(args) => describe::run(&args, context),
         Command::Logs(args) => logs::run(&args, context),
+        Command::Exec(args) => exec::run(&args, context),
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Completions(args) => completions::completions(&args, context),

@@ -91,6 +91,12 @@ impl Report {
         drop(out.write_all(bytes).and_then(|()| out.flush()));
     }
 
+    /// Data as it comes: an error says that nobody reads it any more.
+    pub fn stream(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(bytes).and_then(|()| out.flush())
+    }
+
     /// Talk: one line on stderr.
     pub fn say(&self, text: impl AsRef<str>) {
         if !self.quiet {

@@ -70,7 +70,7 @@ const fn rank(exit: Exit) -> u8 {
     match exit {
         Exit::Done => 0,
         Exit::Down => u8::MAX,
-        other => other as u8,
+        other => other.code(),
     }
 }
 
