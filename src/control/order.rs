@@ -109,7 +109,7 @@ pub enum OrderError {
         /// Which app.
         app: Name,
         /// Why.
-        why: Suspension,
+        why: Box<Suspension>,
     },
     /// There is no such release to go back to.
     #[error(transparent)]
@@ -220,7 +220,7 @@ impl Carrying<'_> {
         self.check_end(Some(until))?;
         let controls = Controls::read(&RealDisk, self.dir)?;
         if let Some(why) = controls.suspension(self.now) {
-            return Err(OrderError::Suspended { app: self.word.app.clone(), why: why.clone() });
+            return Err(OrderError::Suspended { app: self.word.app.clone(), why: Box::new(why.clone()) });
         }
         let release = choose::choose(&OnDisk::read(self.dir)?, to, records.block_of)?;
         let pin =
