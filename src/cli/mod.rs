@@ -11,6 +11,7 @@ mod completions;
 mod deploy;
 mod describe;
 mod diff;
+mod doctor;
 mod env;
 mod exec;
 mod follow_logs;
@@ -158,6 +159,7 @@ pub enum Command {
     Exec(exec::ExecArgs),
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::Completions),
     Man(completions::Man),
 }
@@ -207,6 +209,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Exec(args) => exec::run(&args, context),
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
+        Command::Doctor(args) => doctor::run(&args, context),
         Command::Completions(args) => completions::completions(&args, context),
         Command::Man(args) => completions::man(&args, context),
     }
