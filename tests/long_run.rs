@@ -42,7 +42,8 @@ fn bad_versions_in_a_row_do_not_fill_the_disk() {
     // The last bad one is what the state asks for; the others go as soon as their successor has failed.
     let names = || {
         let releases = std::fs::read_dir(host.app("web", "prod").join("releases")).expect("releases");
-        let names = releases.map(|release| release.expect("a release").file_name().into_string().expect("UTF-8"));
+        let names =
+            releases.map(|release| release.expect("a release").file_name().into_string().expect("UTF-8"));
         names.filter(|name| !name.starts_with('.')).count()
     };
     support::wait::wait_until("the failed ones are gone", LIMIT, || names() == 2);

@@ -145,7 +145,8 @@ mod tests {
             quarantine.moved_to(ArtifactId(Digest::of(b"something else")));
         }
         quarantine.add(failed("the newest", 101));
-        let left: Vec<u64> = quarantine.items.iter().filter(|item| item.left).map(|item| item.attempt).collect();
+        let left: Vec<u64> =
+            quarantine.items.iter().filter(|item| item.left).map(|item| item.attempt).collect();
         assert_eq!(left, (81..=100).collect::<Vec<u64>>());
         assert!(quarantine.forbids(Digest::of(b"the newest")).is_some());
     }
