@@ -15,6 +15,7 @@ mod env;
 mod frugal;
 mod history;
 mod init;
+mod install;
 mod logs;
 mod look;
 mod ls;
@@ -155,6 +156,8 @@ pub enum Command {
     Logs(logs::LogsArgs),
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
+    Install(install::Install),
+    Uninstall(install::Uninstall),
     Completions(completions::Completions),
     Man(completions::Man),
 }
@@ -203,6 +206,8 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Logs(args) => logs::run(&args, context),
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
+        Command::Install(args) => install::install(&args, context),
+        Command::Uninstall(args) => install::uninstall(&args, context),
         Command::Completions(args) => completions::completions(&args, context),
         Command::Man(args) => completions::man(&args, context),
     }
