@@ -72,6 +72,7 @@ pub fn has_systemd() -> io::Result<bool> {
 
 /// Whether nobody but root can put another program in this one's place.
 pub fn check_program(program: &Path) -> Result<(), InstallError> {
+    let program = program.canonicalize().map_err(io_at(program))?;
     for path in program.ancestors() {
         let found = std::fs::symlink_metadata(path).map_err(io_at(path))?;
         let sticky_dir = found.is_dir() && found.mode() & STICKY != 0;

@@ -296,11 +296,11 @@ mod tests {
     #[test]
     fn a_bare_host_gets_configuration_root_and_unit_and_the_agent_only_when_asked() {
         let plan = install(&wish(), &Facts::default()).unwrap();
-        let written: Vec<_> = plan.acts.iter().filter_map(|act| match act {
+        let written = plan.acts.iter().filter_map(|act| match act {
             Act::Write { path, .. } => path.to_str(),
             _ => None,
         });
-        let written: Vec<_> = written.into_iter().collect();
+        let written: Vec<_> = written.collect();
         assert_eq!(written, ["/etc/landfall/host.toml", "/etc/systemd/system/landfall.service"]);
         let root = Act::MakeDir { path: "/var/lib/landfall".into(), mode: 0o755, owner: ROOT };
         assert!(plan.acts.contains(&root));
