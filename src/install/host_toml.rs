@@ -28,7 +28,8 @@ impl Said {
             document.insert("store".to_owned(), shown(store).into());
         }
         let file = state.to_string_lossy().into_owned();
-        document.insert("state".to_owned(), toml::Table::from_iter([("file".to_owned(), file.into())]).into());
+        document
+            .insert("state".to_owned(), toml::Table::from_iter([("file".to_owned(), file.into())]).into());
         Ok(format!("{HEAD}{document}{TAIL}"))
     }
 
@@ -44,17 +45,17 @@ impl Said {
             }
         };
         let text = |name: &Name| name.to_string();
-        compare(
-            "environment",
-            self.environment.as_ref().map(text),
-            config.environment.as_ref().map(text),
-        );
+        compare("environment", self.environment.as_ref().map(text), config.environment.as_ref().map(text));
         compare("store", self.store.as_ref().map(shown), config.store.as_ref().map(shown));
         let state = config.state.as_ref().map(|state| match &state.location {
             StateLocation::File(path) => path.to_string_lossy().into_owned(),
             StateLocation::Git { .. } => "a repository".to_owned(),
         });
-        compare("state.file", self.state.as_deref().map(|path: &Path| path.to_string_lossy().into_owned()), state);
+        compare(
+            "state.file",
+            self.state.as_deref().map(|path: &Path| path.to_string_lossy().into_owned()),
+            state,
+        );
         found
     }
 }

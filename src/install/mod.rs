@@ -121,7 +121,8 @@ pub fn apply(plan: &Plan, done: &mut dyn FnMut(&Act)) -> Result<(), InstallError
         match act {
             Act::MakeDir { path, mode, owner } => make_dir(path, *mode, *owner).map_err(io_at(path))?,
             Act::Tighten { path, mode } => {
-                std::fs::set_permissions(path, Permissions::from_mode(*mode & 0o7777)).map_err(io_at(path))?;
+                std::fs::set_permissions(path, Permissions::from_mode(*mode & 0o7777))
+                    .map_err(io_at(path))?;
             }
             Act::Write { path, text, mode, .. } => replace(path, text, *mode).map_err(io_at(path))?,
             Act::Remove(path) => {

@@ -80,7 +80,9 @@ impl Unit {
         if places.is_empty() {
             return;
         }
-        text.push_str("# The root, or an app's `dir` of host.toml, lies in one of these. `-`: it may be missing.\n");
+        text.push_str(
+            "# The root, or an app's `dir` of host.toml, lies in one of these. `-`: it may be missing.\n",
+        );
         for place in places {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "ReadWritePaths=-{}", quoted(place));
