@@ -45,13 +45,16 @@ impl Fleet {
             apps.iter().zip(&artifacts).map(|(app, artifact)| (app.as_str(), artifact.as_str())).collect();
         let start = Instant::now();
         host.want(&wanted);
-        for (app, artifact) in &wanted {
-            let entry = host.verdict(app, artifact, 0);
-            assert_eq!(entry["result"], "Healthy", "{entry}");
-        }
+        let workers = proc::peak_below(host.agent_pid(), || {
+            for (app, artifact) in &wanted {
+                let entry = host.verdict(app, artifact, 0);
+                assert_eq!(entry["result"], "Healthy", "{entry}");
+            }
+        });
         let what = format!("first deploy of {} apps with {files} files each, in one edit", apps.len());
         table.note(&what, short(start.elapsed()));
         table.note("agent's peak meanwhile", proc::mib(proc::held(host.agent_pid()).peak));
+        table.note("its helper processes' peak meanwhile, all together", proc::mib(workers));
         Self { host, apps }
     }
 
