@@ -78,6 +78,9 @@ impl Root {
     }
 }
 
+/// The directory of the logs that an app writes itself, beside those of its processes.
+pub const OWN_LOGS: &str = "files";
+
 /// The directories and files of one app in one environment.
 #[derive(Debug, Clone)]
 pub struct AppDir {
@@ -99,6 +102,21 @@ impl AppDir {
     /// Paths that outlive releases.
     pub fn shared(&self) -> PathBuf {
         self.visible.join("shared")
+    }
+
+    /// Files of earlier releases that stay reachable: a link to one of [`AppDir::unions`].
+    pub fn assets(&self) -> PathBuf {
+        self.visible.join("assets")
+    }
+
+    /// What `assets` has been, by the hash of its tree.
+    pub fn unions(&self) -> PathBuf {
+        self.visible.join(".assets")
+    }
+
+    /// What `assets` holds to point at a union.
+    pub fn link_to_union(&self, name: &str) -> PathBuf {
+        Path::new(".assets").join(name)
     }
 
     /// One release.
@@ -124,6 +142,11 @@ impl AppDir {
     /// Output of the app's processes.
     pub fn logs(&self) -> PathBuf {
         self.own.join("logs")
+    }
+
+    /// Logs that the app itself writes under `[paths] logs`.
+    pub fn own_logs(&self) -> PathBuf {
+        self.logs().join(OWN_LOGS)
     }
 
     /// Output of steps and evidence of one attempt.

@@ -4,11 +4,13 @@
 //! `steps` runs the recipe's commands in it, `check` compares a release with its recorded tree.
 
 mod bring;
+mod assets;
 mod build;
 mod check;
 mod envs;
 pub mod identity;
 mod inspect;
+mod outside;
 mod retention;
 mod steps;
 mod vault;
