@@ -40,4 +40,5 @@ pub mod state;
 pub mod status;
 pub mod step;
 pub mod switch;
+pub mod tail;
 pub mod watch;

@@ -11,7 +11,10 @@ mod completions;
 mod deploy;
 mod describe;
 mod diff;
+mod doctor;
 mod env;
+mod exec;
+mod follow_logs;
 mod frugal;
 mod history;
 mod init;
@@ -153,8 +156,10 @@ pub enum Command {
     State(state::State),
     Describe(describe::DescribeArgs),
     Logs(logs::LogsArgs),
+    Exec(exec::ExecArgs),
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::Completions),
     Man(completions::Man),
 }
@@ -201,8 +206,10 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::State(command) => state::run(&command, context),
         Command::Describe(args) => describe::run(&args, context),
         Command::Logs(args) => logs::run(&args, context),
+        Command::Exec(args) => exec::run(&args, context),
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
+        Command::Doctor(args) => doctor::run(&args, context),
         Command::Completions(args) => completions::completions(&args, context),
         Command::Man(args) => completions::man(&args, context),
     }

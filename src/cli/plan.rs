@@ -54,7 +54,7 @@ pub fn run(args: &Plan, context: &Context) -> Outcome {
         items.push(Item::of(app, &environment, &seen, &documents));
     }
     context.report.items("PlanList", &items, |report| tell(&items, report));
-    let worst = items.iter().map(|item| item.exit).max_by_key(|exit| *exit as u8);
+    let worst = items.iter().map(|item| item.exit).max_by_key(|exit| exit.code());
     Ok(worst.unwrap_or(Exit::Done))
 }
 

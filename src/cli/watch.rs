@@ -7,6 +7,7 @@ use super::context::{Context, host_error};
 use super::error::CliError;
 use super::exit::Exit;
 use super::{Outcome, io_runtime};
+use crate::config::HostConfig;
 use crate::source::file::FileSource;
 use crate::watch::{self, AgentError, Report, Settings, StateProblem};
 
@@ -32,22 +33,7 @@ pub fn run(args: &Watch, context: &Context) -> Outcome {
         give_memory_back();
     }
     let host = context.host()?;
-    if host.config.trust.is_configured() {
-        return Err(CliError::new(
-            Exit::Trust,
-            "TrustNotBuilt",
-            "host.toml asks for signatures under [trust], and this landfall cannot verify any: it does not start",
-        )
-        .hint("remove [trust] from host.toml to run without, or wait for a landfall that verifies"));
-    }
-    if !host.config.migrator {
-        return Err(CliError::new(
-            Exit::Invalid,
-            "MigratorNotBuilt",
-            "host.toml says `migrator = false`, and this landfall runs migrate steps on every host",
-        )
-        .hint("remove `migrator` if the migrator takes its own lock, as Prisma, Flyway and the like do"));
-    }
+    startable(&host.config)?;
     if host.config.cache_max_bytes.is_some() {
         context
             .report
@@ -65,12 +51,33 @@ pub fn run(args: &Watch, context: &Context) -> Outcome {
     Ok(reports.iter().map(code_of).max_by_key(|exit| rank(*exit)).unwrap_or(Exit::Done))
 }
 
+/// What host.toml asks of an agent and this one cannot do: it does not start rather than do half of it.
+pub fn startable(config: &HostConfig) -> Result<(), CliError> {
+    if config.trust.is_configured() {
+        return Err(CliError::new(
+            Exit::Trust,
+            "TrustNotBuilt",
+            "host.toml asks for signatures under [trust], and this landfall cannot verify any: it does not start",
+        )
+        .hint("remove [trust] from host.toml to run without, or wait for a landfall that verifies"));
+    }
+    if !config.migrator {
+        return Err(CliError::new(
+            Exit::Invalid,
+            "MigratorNotBuilt",
+            "host.toml says `migrator = false`, and this landfall runs migrate steps on every host",
+        )
+        .hint("remove `migrator` if the migrator takes its own lock, as Prisma, Flyway and the like do"));
+    }
+    Ok(())
+}
+
 /// Of several apps, the worst result is the host's.
 const fn rank(exit: Exit) -> u8 {
     match exit {
         Exit::Done => 0,
         Exit::Down => u8::MAX,
-        other => other as u8,
+        other => other.code(),
     }
 }
 
