@@ -179,6 +179,16 @@ impl AppDir {
         self.own.join("conditions")
     }
 
+    /// What the last cleaning of releases knew of.
+    pub fn tidied(&self) -> PathBuf {
+        self.own.join("tidied")
+    }
+
+    /// The directory that holds what the app sees: releases, `current`, `shared`.
+    pub fn visible(&self) -> &Path {
+        &self.visible
+    }
+
     /// Directories that must exist before anything else.
     pub fn to_create(&self) -> [PathBuf; 4] {
         [self.releases(), self.shared(), self.run(), self.logs()]

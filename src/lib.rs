@@ -21,6 +21,7 @@ pub mod inventory;
 pub mod layout;
 pub mod observe;
 pub mod outlook;
+mod own_logs;
 pub mod pack;
 pub mod pending;
 pub mod plan;

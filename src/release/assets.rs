@@ -21,7 +21,7 @@ impl Inner {
     pub(super) fn keep_assets(&self, newest_first: &[String]) -> Result<(), Failure> {
         let mut kept: Vec<(String, Tree)> = Vec::new();
         let mut paths = None;
-        for name in newest_first {
+        for name in newest_first.iter().filter(|name| self.release_dir(name).0.is_dir()) {
             let record = self.load(name)?;
             if record.progress != Progress::Prepared {
                 continue;

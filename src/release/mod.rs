@@ -35,7 +35,7 @@ use crate::spec::{ReleaseSpec, StepKind};
 
 pub use envs::EnvFiles;
 pub use inspect::{Checkable, is_intact};
-pub use retention::{clear, empty_trash, sweep};
+pub use retention::{Needed, clear, empty_trash, removable, sweep};
 use vault::Vault;
 
 /// How often, and how patiently, a store is asked.
@@ -191,6 +191,23 @@ impl Inner {
             }
             Err(error) => Err(failure(Class::Host, "RecordDamaged", error)),
         }
+    }
+}
+
+impl HostSupply {
+    /// Brings `assets` up to these releases, newest first.
+    pub async fn keep_assets(&self, newest_first: Vec<String>) -> Result<(), Failure> {
+        self.blocking(move |inner| inner.keep_assets(&newest_first)).await
+    }
+
+    /// Puts large logs aside that the app writes itself.
+    pub fn rotate_own_logs(&self) {
+        let (app, dir) = (self.inner.service.app.clone(), self.inner.service.dir.own_logs());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = crate::own_logs::rotate(&dir) {
+                tracing::warn!(%app, %error, "a log of the app was not rotated");
+            }
+        });
     }
 }
 

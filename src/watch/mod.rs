@@ -10,6 +10,7 @@ mod departures;
 mod service;
 mod systemd;
 mod tick;
+mod tidy;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

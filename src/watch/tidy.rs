@@ -1,0 +1,108 @@
+//! What follows a tick: old releases go, `assets` is brought up to date, an app that was removed leaves nothing.
+//!
+//! Trouble with any of it never changes a verdict. What was done is on record, so that what a crash or a full
+//! disk left undone is done after a later tick, and nothing is done twice.
+
+use serde::{Deserialize, Serialize};
+
+use super::service::Site;
+use crate::deploy::App;
+use crate::disk::RealDisk;
+use crate::reconcile::Tick;
+use crate::record::history::{Entry, Outcome};
+use crate::record::sealed::{self, Sealed};
+use crate::release::{Needed, clear, empty_trash, sweep};
+use crate::spec::RETAIN_RELEASES;
+
+/// What the last cleaning knew of, and what hindered it.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Tidied {
+    /// The newest attempt that proved a release healthy.
+    attempt: u64,
+    /// How many healthy releases were to stay.
+    keep: u32,
+    /// Why it was not done to the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hindered: Option<String>,
+}
+
+impl Sealed for Tidied {
+    const KIND: &'static str = "tidied";
+}
+
+impl Site {
+    /// Cleans up after a tick, as far as it is due.
+    pub(super) async fn tidy(&self, app: &App, tick: &Tick) {
+        match tick {
+            Tick::Attempted(entry) if entry.result == Outcome::Removed => self.clear(app),
+            Tick::Removed => self.clear(app),
+            Tick::Attempted(entry) if entry.result == Outcome::Healthy => self.clean(app).await,
+            Tick::InSync { .. } => self.clean(app).await,
+            _ => {}
+        }
+        self.supply.rotate_own_logs();
+    }
+
+    async fn clean(&self, app: &App) {
+        let healthy = |entry: &&Entry| entry.result == Outcome::Healthy;
+        let Some(proved) = app.history.entries().iter().rev().find(healthy) else { return };
+        let spec = match &proved.release {
+            Some(release) => self.supply.record(&release.name).ok().and_then(|record| record.spec.retain),
+            None => None,
+        };
+        let keep = self.retain.or(spec).unwrap_or(RETAIN_RELEASES);
+        let before: Option<Tidied> = sealed::read(&RealDisk, &self.dir.tidied()).unwrap_or_default();
+        let done = Tidied { attempt: proved.attempt, keep, hindered: None };
+        if before.as_ref() == Some(&done) {
+            return;
+        }
+        let hindered = self.clean_now(app, keep).await.err();
+        if let Some(why) = &hindered
+            && before.as_ref().is_none_or(|before| before.hindered.as_ref() != Some(why))
+        {
+            tracing::warn!(app = %app.name, %why, "old releases were not cleaned up");
+        }
+        let now = Tidied { hindered, ..done };
+        if before.as_ref() != Some(&now)
+            && let Err(error) = sealed::write(&RealDisk, &self.dir.tidied(), &now)
+        {
+            tracing::warn!(app = %app.name, %error, "the cleaning is not on record and is done again");
+        }
+    }
+
+    async fn clean_now(&self, app: &App, keep: u32) -> Result<(), String> {
+        let needed = Needed::of(&self.dir, &app.history).map_err(|error| error.to_string())?;
+        let gone = sweep(&self.dir, &app.history, keep as usize, &needed).map_err(|error| error.to_string())?;
+        if !gone.is_empty() {
+            tracing::info!(app = %app.name, releases = ?gone, "old releases removed");
+        }
+        let healthy = app.history.healthy().iter().map(|release| release.name.clone()).collect();
+        let kept = self.supply.keep_assets(healthy).await.map_err(|failure| failure.message);
+        // Older unions link to the same files: deleting comes last.
+        self.delete_in_the_background();
+        kept
+    }
+
+    /// Every release of an app that the state removed goes, once nothing of it is in service.
+    fn clear(&self, app: &App) {
+        match clear(&self.dir) {
+            Ok(gone) if gone.is_empty() => {}
+            Ok(gone) => {
+                let kept = self.dir.shared();
+                tracing::info!(app = %app.name, releases = ?gone, kept = %kept.display(), "removed, as the state asks");
+                self.delete_in_the_background();
+            }
+            Err(error) => tracing::warn!(app = %app.name, %error, "its releases were not removed"),
+        }
+    }
+
+    /// What was set aside is deleted on a thread of its own; what a dying agent leaves of it, the next cleaning takes.
+    fn delete_in_the_background(&self) {
+        let dir = self.dir.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = empty_trash(&dir) {
+                tracing::warn!(%error, "what was set aside was not deleted; the next cleaning tries again");
+            }
+        });
+    }
+}
