@@ -11,6 +11,7 @@ use landfall_store::remove;
 use crate::disk::{Disk, RealDisk};
 use crate::layout::{AppDir, ReleaseDir};
 use crate::record::RecordError;
+use crate::record::controls::Controls;
 use crate::record::history::History;
 use crate::record::journal::Journal;
 use crate::record::release::{ReleaseRecord, ReleaseRef};
@@ -42,14 +43,9 @@ impl Needed {
             let all = [journal.to, journal.from, journal.healthy];
             names.extend(all.into_iter().flatten().map(|release| release.name));
         }
+        names.extend(Controls::read(&RealDisk, dir)?.pin.map(|pin| pin.release.name));
         names.extend(history.healthy().first().map(|release| release.name.clone()));
         Ok(Self(names))
-    }
-
-    /// One more.
-    pub fn and(mut self, name: String) -> Self {
-        self.0.insert(name);
-        self
     }
 }
 
