@@ -145,7 +145,8 @@ fn a_link_that_the_app_planted_in_shared_is_not_followed_and_what_runs_goes_on()
 #[test]
 fn a_step_that_puts_something_else_in_the_place_of_a_shared_path_fails() {
     let host = host();
-    let recipe = "shared = [\"uploads\"]\n\n[[step]]\nname = \"swap\"\nshell = \"rm uploads && mkdir uploads\"";
+    let recipe =
+        "shared = [\"uploads\"]\n\n[[step]]\nname = \"swap\"\nshell = \"rm uploads && mkdir uploads\"";
     host.deploy_once(&app(recipe, "true")).expect_code(7);
     let last = host.attempts("web").pop().unwrap();
     assert!(last["failure"]["message"].as_str().unwrap().contains("`uploads`"), "{last:#}");
@@ -157,7 +158,10 @@ fn writable_paths_are_private_and_fresh_and_a_link_in_them_is_not_followed_at_re
     let victim = host.dir.join("victim");
     fs::create_dir(&victim).unwrap();
     fs::write(victim.join("kept"), "kept").unwrap();
-    let line = format!("echo more >> app/cache/seed; ln -s {} app/cache/out; echo done > app/new/mark", victim.display());
+    let line = format!(
+        "echo more >> app/cache/seed; ln -s {} app/cache/out; echo done > app/new/mark",
+        victim.display()
+    );
     let paths = "writable = [\"app/cache\", \"app/new\"]\n\n[retain]\nreleases = 1";
     let source = |line: &str| app(paths, line).with("app/cache/seed", b"packed\n");
     host.deploy_once(&source(&line)).expect_code(0);
@@ -185,7 +189,8 @@ fn logs_that_the_app_writes_itself_live_outside_and_are_shown() {
     wait::wait_until("both releases wrote", LIMIT, || text(&log) == "first\nsecond\n");
     assert_eq!(fs::metadata(log.parent().unwrap()).unwrap().uid(), app_uid());
     let shown = host.json(&["logs", "web"]);
-    let named: Vec<&str> = shown["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
+    let named: Vec<&str> =
+        shown["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
     assert!(named.contains(&"files/app"), "{named:?}");
     assert_whole(&host);
 }
@@ -211,7 +216,8 @@ fn files_of_earlier_healthy_releases_stay_reachable_the_newest_wins_and_old_ones
     assert_eq!(text(assets.join("dist/index.html")), "page 2");
     assert_eq!(text(assets.join("dist/assets/app.1.js")), "1");
     // What never proved healthy is never reachable.
-    host.deploy_once(&site("bad", "\n[health]\nrun = [\"false\"]\nattempts = 1\ninterval = \"100ms\"\n")).expect_code(8);
+    host.deploy_once(&site("bad", "\n[health]\nrun = [\"false\"]\nattempts = 1\ninterval = \"100ms\"\n"))
+        .expect_code(8);
     assert!(!assets.join("dist/assets/app.bad.js").exists());
     host.deploy_once(&site("3", "")).expect_code(0);
     assert_eq!(text(assets.join("dist/index.html")), "page 3");

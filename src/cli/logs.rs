@@ -107,9 +107,8 @@ pub fn run(args: &LogsArgs, context: &Context) -> Outcome {
 fn follow(args: &LogsArgs, apps: &[Name], looking: &Looking, report: Report) -> Outcome {
     let of_app = |app: &Name| {
         let dir = looking.dir(app);
-        [(app.to_string(), dir.logs()), (format!("{app}/{OWN_LOGS}"), dir.own_logs())].map(|(label, dir)| {
-            Place { label, dir, only: args.process.as_ref().map(Name::to_string) }
-        })
+        [(app.to_string(), dir.logs()), (format!("{app}/{OWN_LOGS}"), dir.own_logs())]
+            .map(|(label, dir)| Place { label, dir, only: args.process.as_ref().map(Name::to_string) })
     };
     let places: Vec<Place> = apps.iter().flat_map(of_app).filter(|place| place.dir.is_dir()).collect();
     if places.is_empty() {

@@ -108,9 +108,10 @@ fn paths_are_of_one_kind(table: &Table<'_>, release: &Acting) -> Result<(), Prob
         return Err(refuse(table, "paths", format!("`{path}` is both writable and shared"))
             .with_hint("writable is fresh in each release, shared outlives them: choose one"));
     }
-    let kept = paths.keep.iter().find(|path| {
-        paths.writable.iter().chain(outside.iter().copied()).any(|other| meet(path, other))
-    });
+    let kept = paths
+        .keep
+        .iter()
+        .find(|path| paths.writable.iter().chain(outside.iter().copied()).any(|other| meet(path, other)));
     if let Some(path) = kept {
         return Err(refuse(table, "paths", format!("`{path}` is kept, and also writable or shared"))
             .with_hint("only files that never change after the release is made can be kept for later ones"));

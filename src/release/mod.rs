@@ -4,8 +4,8 @@
 //! `steps` runs the recipe's commands in it, `check` compares a release with its recorded tree. What is heavy of
 //! that is a piece of `work`, done by a `worker`.
 
-mod bring;
 mod assets;
+mod bring;
 mod build;
 mod check;
 mod envs;

@@ -72,7 +72,8 @@ impl Site {
 
     async fn clean_now(&self, app: &App, keep: u32) -> Result<(), String> {
         let needed = Needed::of(&self.dir, &app.history).map_err(|error| error.to_string())?;
-        let gone = sweep(&self.dir, &app.history, keep as usize, &needed).map_err(|error| error.to_string())?;
+        let gone =
+            sweep(&self.dir, &app.history, keep as usize, &needed).map_err(|error| error.to_string())?;
         if !gone.is_empty() {
             tracing::info!(app = %app.name, releases = ?gone, "old releases removed");
         }

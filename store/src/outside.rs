@@ -36,7 +36,12 @@ pub enum OutsideError {
 
 /// Makes `path` beneath `top`, with the directories above it, and gives it to `owner`. What is there already is
 /// left as it is, whatever it holds.
-pub fn ensure(top: &Path, path: &EntryPath, wanted: Wanted, owner: Option<Owner>) -> Result<(), OutsideError> {
+pub fn ensure(
+    top: &Path,
+    path: &EntryPath,
+    wanted: Wanted,
+    owner: Option<Owner>,
+) -> Result<(), OutsideError> {
     let mut dir = fsio::open_root(top)?;
     let mut so_far = top.to_owned();
     let last = path.components().count() - 1;
@@ -104,13 +109,15 @@ pub fn link(top: &Path, path: &EntryPath, target: &Path) -> Result<(), OutsideEr
     let full = || top.join(std::ffi::OsStr::from_bytes(path.as_bytes()));
     let opened = fsio::open_root(top)?;
     let dir = above(opened, path).at("open the directory of", full())?;
-    fsio::symlink(target.as_os_str().as_bytes(), dir.as_fd(), path.file_name()).at("create the link", full())?;
+    fsio::symlink(target.as_os_str().as_bytes(), dir.as_fd(), path.file_name())
+        .at("create the link", full())?;
     Ok(fsio::sync(dir.as_fd()).at("make durable", full())?)
 }
 
 fn above(top: OwnedFd, path: &EntryPath) -> io::Result<OwnedFd> {
     let mut dir = top;
-    for name in path.parent().unwrap_or_default().split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+    for name in path.parent().unwrap_or_default().split(|byte| *byte == b'/').filter(|name| !name.is_empty())
+    {
         dir = fsio::ensure_dir(dir.as_fd(), name, 0o755)?;
     }
     Ok(dir)

@@ -39,7 +39,8 @@ fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Puts contents of a tree that the cache lacks into it, out of a directory that was prepared as `release`: what a
 /// step made was never fetched. Every byte is verified. What the directory does not have is left to others.
 pub fn take_in(cache: &HostCache, dir: &Path, release: &Tree, tree: &Tree) -> Result<u64, CacheError> {
-    let lacking = |entry: &&Entry| release.get(entry.path.as_bytes()).is_some_and(|own| own.kind == entry.kind);
+    let lacking =
+        |entry: &&Entry| release.get(entry.path.as_bytes()).is_some_and(|own| own.kind == entry.kind);
     let incoming = cache.receive()?;
     let top = fsio::open_root(dir)?;
     for entry in tree.entries().iter().filter(lacking) {
@@ -68,7 +69,11 @@ mod tests {
     fn tree(files: &[(&str, &str)]) -> Tree {
         let entry = |(path, text): &(&str, &str)| Entry {
             path: EntryPath::new(*path).unwrap(),
-            kind: Kind::File { size: text.len() as u64, blob: BlobId::of(text.as_bytes()), executable: false },
+            kind: Kind::File {
+                size: text.len() as u64,
+                blob: BlobId::of(text.as_bytes()),
+                executable: false,
+            },
         };
         Tree::from_entries(files.iter().map(entry).collect()).unwrap()
     }
