@@ -9,6 +9,7 @@ mod bring;
 mod build;
 mod check;
 mod envs;
+mod evidence;
 pub mod identity;
 mod inspect;
 mod outside;
@@ -40,6 +41,7 @@ use crate::record::sealed;
 use crate::spec::{ReleaseSpec, StepKind};
 
 pub use envs::EnvFiles;
+pub use evidence::forget;
 pub use inspect::{Checkable, is_intact};
 pub use retention::{Needed, clear, empty_trash, removable, sweep};
 use vault::Vault;

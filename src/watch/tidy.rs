@@ -9,18 +9,19 @@ use super::service::Site;
 use crate::deploy::App;
 use crate::disk::RealDisk;
 use crate::reconcile::Tick;
-use crate::record::history::{Entry, Outcome};
+use crate::record::history::Outcome;
 use crate::record::sealed::{self, Sealed};
-use crate::release::{Needed, clear, empty_trash, sweep};
+use crate::release::{Needed, clear, empty_trash, forget, sweep};
 use crate::spec::RETAIN_RELEASES;
 
 /// What the last cleaning knew of, and what hindered it.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Tidied {
-    /// The newest attempt that proved a release healthy.
+    /// The newest attempt.
     attempt: u64,
-    /// How many healthy releases were to stay.
-    keep: u32,
+    /// How many healthy releases were to stay, where the state says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retain: Option<u32>,
     /// Why it was not done to the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hindered: Option<String>,
@@ -33,30 +34,29 @@ impl Sealed for Tidied {
 impl Site {
     /// Cleans up after a tick, as far as it is due.
     pub(super) async fn tidy(&self, app: &App, tick: &Tick) {
+        if matches!(tick, Tick::Attempted(_))
+            && let Err(error) = forget(&self.dir, &app.quarantine)
+        {
+            tracing::warn!(app = %app.name, %error, "the evidence of old attempts was not removed");
+        }
         match tick {
             Tick::Attempted(entry) if entry.result == Outcome::Removed => self.clear(app),
             Tick::Removed => self.clear(app),
-            Tick::Attempted(entry) if entry.result == Outcome::Healthy => self.clean(app).await,
-            Tick::InSync { .. } => self.clean(app).await,
+            Tick::Attempted(_) | Tick::InSync { .. } => self.clean(app).await,
             _ => {}
         }
         self.supply.rotate_own_logs();
     }
 
+    /// After every attempt, a failed one too: bad versions in a row must not fill the disk.
     async fn clean(&self, app: &App) {
-        let healthy = |entry: &&Entry| entry.result == Outcome::Healthy;
-        let Some(proved) = app.history.entries().iter().rev().find(healthy) else { return };
-        let spec = match &proved.release {
-            Some(release) => self.supply.record(&release.name).ok().and_then(|record| record.spec.retain),
-            None => None,
-        };
-        let keep = self.retain.or(spec).unwrap_or(RETAIN_RELEASES);
+        let Some(last) = app.history.last() else { return };
         let before: Option<Tidied> = sealed::read(&RealDisk, &self.dir.tidied()).unwrap_or_default();
-        let done = Tidied { attempt: proved.attempt, keep, hindered: None };
+        let done = Tidied { attempt: last.attempt, retain: self.retain, hindered: None };
         if before.as_ref() == Some(&done) {
             return;
         }
-        let hindered = self.clean_now(app, keep).await.err();
+        let hindered = self.clean_now(app).await.err();
         if let Some(why) = &hindered
             && before.as_ref().is_none_or(|before| before.hindered.as_ref() != Some(why))
         {
@@ -70,16 +70,23 @@ impl Site {
         }
     }
 
-    async fn clean_now(&self, app: &App, keep: u32) -> Result<(), String> {
+    async fn clean_now(&self, app: &App) -> Result<(), String> {
+        // What is in service says how many stay, not one that failed.
+        let (_, in_service) = crate::observe::current(app, self.effects()).await;
+        let spec = in_service.map(|record| record.spec);
+        let retain = self.retain.or(spec.as_ref().and_then(|spec| spec.retain)).unwrap_or(RETAIN_RELEASES);
         let needed = Needed::of(&self.dir, &app.history).map_err(|error| error.to_string())?;
-        let gone =
-            sweep(&self.dir, &app.history, keep as usize, &needed).map_err(|error| error.to_string())?;
+        let gone = sweep(&self.dir, &app.history, retain as usize, &needed).map_err(|error| error.to_string())?;
         if !gone.is_empty() {
             tracing::info!(app = %app.name, releases = ?gone, "old releases removed");
         }
-        let healthy = app.history.healthy().iter().map(|release| release.name.clone()).collect();
-        let kept = self.supply.keep_assets(healthy).await.map_err(|failure| failure.message);
-        // Older unions link to the same files: deleting comes last.
+        let keeps = spec.is_some_and(|spec| !spec.paths.keep.is_empty()) || self.dir.unions().is_dir();
+        let kept = if keeps {
+            let healthy = app.history.healthy().iter().map(|release| release.name.clone()).collect();
+            self.supply.keep_assets(healthy).await.map_err(|failure| failure.message)
+        } else {
+            Ok(())
+        };
         self.delete_in_the_background();
         kept
     }
