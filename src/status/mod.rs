@@ -20,6 +20,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::plan::{Desired, Facts};
+use crate::record::content::Content;
 use crate::record::history::Entry;
 use crate::record::journal::{Journal, Stage};
 use crate::record::release::ReleaseRef;
@@ -218,6 +219,8 @@ pub struct View {
     pub last: Option<Entry>,
     /// What runs.
     pub serving: Serving,
+    /// What differs in the files of the linked release, as far as the agent has looked.
+    pub content: Option<Content>,
     /// Where the state comes from.
     pub source: SourceView,
     /// The commit that holds it.

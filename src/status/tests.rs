@@ -84,6 +84,7 @@ fn running_a_wanting(wanted: &str) -> View {
             deploy_env_changes: false,
         },
         journal: None,
+        content: None,
         last: Some(entry("a", Outcome::Healthy, Stage::Committing, None)),
         serving: Serving {
             release: Some(release("a")),
