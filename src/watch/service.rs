@@ -128,7 +128,7 @@ impl Shared {
             runner: self.runner.clone(),
         };
         let env_files = EnvFiles { base: None, local: None, dir: config.env_dir, host: config.env };
-        let supply = HostSupply::new(self.host.clone(), self.secret, &service, env_files, self.tries);
+        let supply = HostSupply::new(&self.host, self.secret, &service, env_files, self.tries);
         Ok(Site {
             dir,
             processes: AppProcesses::new(service.clone()),
