@@ -12,6 +12,7 @@ use landfall_store::{ArtifactId, Tree};
 
 use super::build::ignored;
 use super::steps::env_of;
+use super::work::Work;
 use super::{HostSupply, Inner, failure};
 use crate::disk::{Disk, RealDisk};
 use crate::effects;
@@ -91,7 +92,7 @@ impl HostSupply {
 
     /// Compares a release with what it was prepared as, without reading contents.
     pub async fn look_over(&self, name: String) -> Result<Content, Failure> {
-        self.blocking(move |inner| inner.look_over(&name)).await
+        self.work(Work::LookOver(name)).await
     }
 
     /// Keeps what a check of the linked release found, as the agent's own passes do. Only under the lock.
@@ -151,7 +152,7 @@ impl HostSupply {
 }
 
 impl Inner {
-    fn look_over(&self, name: &str) -> Result<Content, Failure> {
+    pub(super) fn look_over(&self, name: &str) -> Result<Content, Failure> {
         let record = self.load(name)?;
         let tree = self.prepared_tree(&record)?;
         let report = self.compare(&record, &tree, effects::Depth::Fast)?;
