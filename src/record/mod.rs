@@ -5,6 +5,7 @@
 //! the file, never "empty".
 
 pub mod content;
+pub mod controls;
 pub mod history;
 pub mod journal;
 pub mod quarantine;
