@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use landfall_store::{ArtifactId, Digest};
+use serde::{Deserialize, Serialize};
 
 use crate::disk::Disk;
 use crate::pending::Pending;
@@ -18,8 +19,15 @@ pub struct Fetched {
     pub record: ReleaseRecord,
 }
 
+impl Fetched {
+    /// The artifact whose release will be recorded as this.
+    pub fn of(record: ReleaseRecord) -> Self {
+        Self { release: record.release.clone(), record }
+    }
+}
+
 /// How thoroughly a release is compared with its recorded tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Depth {
     /// Names, types, modes, sizes and content tags, without reading contents.
     Fast,

@@ -61,7 +61,7 @@ impl HostSupply {
             log: logs.join(format!("{}.log", step.name)),
         };
         tracing::info!(step = %step.name, attempt, "step");
-        let report = step::run(&service.runner, &run)
+        let report = step::run(&self.runner, &run)
             .await
             .map_err(|error| failure(Class::Host, "StepNotRun", format!("step `{}`: {error}", step.name)))?;
         if report.left_behind > 0 {

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use landfall_store::Name;
+use serde::{Deserialize, Serialize};
 
 use crate::pending::Pending;
 use crate::plan::Running;
@@ -23,7 +24,7 @@ pub use command::argv;
 pub(crate) use command::{RunAs, prepare};
 
 /// The account a process runs as.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Login name.
     pub name: String,

@@ -147,6 +147,7 @@ const NAME_COLUMNS: usize = 16;
 fn health(item: &Status) -> String {
     match (item.health, item.operation, item.removed) {
         (_, _, true) => "Removed".to_owned(),
+        (Health::Suspended, ..) if item.pinned.is_some() => "Pinned".to_owned(),
         (Health::Progressing, Operation::In(stage), _) => stage.to_string(),
         (health, ..) => format!("{health:?}"),
     }
@@ -222,6 +223,8 @@ mod tests {
             rollback_target: None,
             state_commit: None,
             last_attempt: None,
+            suspended: None,
+            pinned: None,
             conditions: Vec::new(),
             message: "it runs and is healthy".to_owned(),
             next: None,
