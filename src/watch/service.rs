@@ -76,15 +76,8 @@ impl Shared {
         secret: Secret,
         tries: Tries,
     ) -> Result<Self, AgentError> {
-        let own = |error: std::io::Error| {
-            AgentError::Setup(Failure {
-                class: Class::Host,
-                reason: "NoExecutable".to_owned(),
-                message: format!("landfall cannot find its own program file: {error}"),
-            })
-        };
-        let direct: Rc<dyn Manager> = Rc::new(Direct::new().map_err(own)?);
-        let runner = Runner::new().map_err(own)?;
+        let direct: Rc<dyn Manager> = Rc::new(Direct::of_this_program());
+        let runner = Runner::of_this_program();
         Ok(Self { host, environment, secret, direct, runner, tries, looks_only: false })
     }
 
