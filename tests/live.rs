@@ -127,7 +127,9 @@ fn a_terminal_shows_each_change_as_it_comes_and_is_given_back_on_ctrl_c() {
     assert!(alternate() && terminal.screen.lock().unwrap().screen().hide_cursor());
     terminal.type_in(b"\x03");
     assert_eq!(terminal.ended(), Some(130));
-    wait_until("the terminal's own page is back", LIMIT, || !terminal.screen.lock().unwrap().screen().alternate_screen());
+    wait_until("the terminal's own page is back", LIMIT, || {
+        !terminal.screen.lock().unwrap().screen().alternate_screen()
+    });
     assert!(!terminal.screen.lock().unwrap().screen().hide_cursor());
     terminal.wait_for("0.0.2");
 }
@@ -143,7 +145,11 @@ fn a_screen_is_never_empty_between_two_pictures() {
     assert_eq!(terminal.ended(), Some(130));
     let drawn = String::from_utf8_lossy(&terminal.drawn.lock().unwrap()).into_owned();
     assert!(!drawn.contains("\x1b[2J"), "the whole screen was cleared");
-    assert_eq!(drawn.matches("\x1b[?2026h").count(), drawn.matches("\x1b[?2026l").count(), "pictures are whole");
+    assert_eq!(
+        drawn.matches("\x1b[?2026h").count(),
+        drawn.matches("\x1b[?2026l").count(),
+        "pictures are whole"
+    );
 }
 
 #[test]
@@ -189,7 +195,8 @@ fn without_a_terminal_each_change_is_a_line_and_nothing_is_drawn() {
 #[test]
 fn machines_get_one_document_for_each_change() {
     let (host, source) = deployed();
-    let mut child = host.landfall(&["status", "--watch", "-o", "ndjson"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        host.landfall(&["status", "--watch", "-o", "ndjson"]).stdout(Stdio::piped()).spawn().unwrap();
     let told = lines(&mut child);
     let next = || serde_json::from_str::<Value>(&told.recv_timeout(LIMIT).unwrap()).unwrap();
     assert_eq!((next()["sync"].as_str(), true), (Some("Synced"), true));
@@ -214,5 +221,6 @@ fn a_reader_that_goes_away_ends_it() {
 }
 
 fn interrupt(child: &Child) {
-    rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT)
+        .unwrap();
 }

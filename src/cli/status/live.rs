@@ -33,7 +33,8 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 pub async fn run(args: &StatusArgs, context: &Context) -> Outcome {
     if context.report.format() == Format::Json {
         let what = "--watch has no end, and -o json is one document";
-        return Err(CliError::new(Exit::Usage, "WatchNeedsLines", what).hint("-o ndjson prints a line for each change"));
+        return Err(CliError::new(Exit::Usage, "WatchNeedsLines", what)
+            .hint("-o ndjson prints a line for each change"));
     }
     let mut triggers = Triggers::new()?;
     // What is wrong now is an error; what goes wrong later is shown.
@@ -93,8 +94,12 @@ impl Triggers {
             }
         });
         let watcher = watcher.map_err(|error| {
-            CliError::new(Exit::Error, "WatchFailed", format!("the kernel does not tell of changed files: {error}"))
-                .hint("`landfall doctor` says how to raise the limit")
+            CliError::new(
+                Exit::Error,
+                "WatchFailed",
+                format!("the kernel does not tell of changed files: {error}"),
+            )
+            .hint("`landfall doctor` says how to raise the limit")
         })?;
         Ok(Self {
             events,
@@ -351,6 +356,9 @@ mod tests {
         assert!(whole.contains("line 9") && !whole.contains("more lines"));
         let low = picture(&lines, 6);
         assert_eq!(low.matches("\r\n").count(), 5, "as many lines as rows");
-        assert!(low.contains("line 2") && !low.contains("line 3\x1b") && low.contains("… 7 more lines"), "{low}");
+        assert!(
+            low.contains("line 2") && !low.contains("line 3\x1b") && low.contains("… 7 more lines"),
+            "{low}"
+        );
     }
 }

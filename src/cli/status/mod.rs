@@ -95,7 +95,8 @@ impl Seen {
         };
         if !self.looking.has_agent() {
             let root = self.looking.root().display();
-            let what = format!("no agent is running on {root}, so nothing is deployed or healed: `landfall watch`");
+            let what =
+                format!("no agent is running on {root}, so nothing is deployed or healed: `landfall watch`");
             lines.push(String::new());
             lines.extend(super::text::wrap(&what, "", report.width()));
         }
