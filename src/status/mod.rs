@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use crate::desired::Suspension;
 use crate::plan::{Desired, Facts};
+use crate::record::content::Content;
 use crate::record::controls::Pin;
 use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Journal, Stage};
@@ -287,6 +288,8 @@ pub struct View {
     pub last: Option<Entry>,
     /// What runs.
     pub serving: Serving,
+    /// What differs in the files of the linked release, as far as the agent has looked.
+    pub content: Option<Content>,
     /// Where the state comes from.
     pub source: SourceView,
     /// The commit that holds it.
