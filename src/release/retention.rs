@@ -45,7 +45,9 @@ impl Needed {
         }
         names.extend(Controls::read(&RealDisk, dir)?.pin.map(|pin| pin.release.name));
         // What was tried last may be what is wanted.
-        names.extend(history.last().and_then(|entry| entry.release.as_ref()).map(|release| release.name.clone()));
+        names.extend(
+            history.last().and_then(|entry| entry.release.as_ref()).map(|release| release.name.clone()),
+        );
         names.extend(history.healthy().first().map(|release| release.name.clone()));
         Ok(Self(names))
     }

@@ -76,7 +76,8 @@ impl Site {
         let spec = in_service.map(|record| record.spec);
         let retain = self.retain.or(spec.as_ref().and_then(|spec| spec.retain)).unwrap_or(RETAIN_RELEASES);
         let needed = Needed::of(&self.dir, &app.history).map_err(|error| error.to_string())?;
-        let gone = sweep(&self.dir, &app.history, retain as usize, &needed).map_err(|error| error.to_string())?;
+        let gone =
+            sweep(&self.dir, &app.history, retain as usize, &needed).map_err(|error| error.to_string())?;
         if !gone.is_empty() {
             tracing::info!(app = %app.name, releases = ?gone, "old releases removed");
         }
