@@ -73,9 +73,9 @@ pub fn cpu(pid: u32) -> Duration {
     times(pid, [11, 12])
 }
 
-/// Processor time that ended children of this process have used.
-pub fn cpu_of_children() -> Duration {
-    times(std::process::id(), [13, 14])
+/// Processor time that the ended children of a process have used.
+pub fn cpu_of_children(pid: u32) -> Duration {
+    times(pid, [13, 14])
 }
 
 /// Fields of `/proc/PID/stat`, counted from the state that follows the program's name, summed.
