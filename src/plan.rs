@@ -242,6 +242,9 @@ fn towards_the_desired(facts: &Facts) -> Plan {
     if let Some(env_changed) = is_what_runs(facts, target) {
         return Plan::InSync { env_changed };
     }
+    if target.unstarted && is_linked(facts) {
+        return Plan::InSync { env_changed: false };
+    }
     if let Some(refusal) = quarantined(facts, target) {
         return Plan::Refuse(refusal);
     }
@@ -251,6 +254,12 @@ fn towards_the_desired(facts: &Facts) -> Plan {
         .filter(|candidate| candidate.prepared)
         .map(|candidate| candidate.release.clone());
     Plan::Deploy { target: target.clone(), reuse }
+}
+
+/// Whether `current` names the candidate: all there is to do for a release that is not to be started.
+fn is_linked(facts: &Facts) -> bool {
+    let candidate = facts.candidate.as_ref().map(|candidate| candidate.release.identity);
+    facts.current.release().is_some_and(|current| Some(current.identity) == candidate)
 }
 
 /// The linked release, if it proved healthy and does not run.

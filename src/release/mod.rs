@@ -34,6 +34,7 @@ use crate::spec::{ReleaseSpec, StepKind};
 pub use envs::EnvFiles;
 pub use inspect::{Checkable, is_intact};
 pub use retention::{clear, empty_trash, sweep};
+pub use steps::Skip;
 use vault::Vault;
 
 /// How often, and how patiently, a store is asked.
@@ -74,6 +75,7 @@ struct Inner {
     env_files: EnvFiles,
     cache: OnceLock<HostCache>,
     tries: Tries,
+    skip: Skip,
 }
 
 /// What of a service the blocking work needs: plain data.
@@ -101,7 +103,16 @@ impl HostSupply {
             start: service.start,
             runner: service.runner.clone(),
         };
-        Self { inner: Arc::new(Inner { host, secret, service, env_files, cache, tries }) }
+        Self {
+            inner: Arc::new(Inner { host, secret, service, env_files, cache, tries, skip: Skip::default() }),
+        }
+    }
+
+    /// The same, which leaves steps out.
+    #[must_use]
+    pub fn without(self, skip: Skip) -> Self {
+        let inner = Arc::into_inner(self.inner).expect("nothing works with it yet");
+        Self { inner: Arc::new(Inner { skip, ..inner }) }
     }
 
     /// Runs blocking work on a thread of its own, so that other apps go on.

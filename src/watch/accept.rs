@@ -111,6 +111,7 @@ pub fn desired(accepted: &Accepted, app: &Name, environment: &Name) -> Desired {
         by: wanted.by.clone(),
         why: wanted.reason.clone(),
         state_commit: accepted.commit.clone(),
+        unstarted: false,
     };
     if let Some(reason) = suspension(&found) {
         return Desired::Suspended { target, reason };
