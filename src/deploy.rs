@@ -15,7 +15,7 @@ use crate::pending::Pending;
 use crate::plan::revert_target;
 use crate::record::RecordError;
 use crate::record::history::{Entry, History, Outcome};
-use crate::record::journal::{Class, Failure, Journal, Stage, StageTime, Target};
+use crate::record::journal::{Class, Drift, Failure, Journal, Stage, StageTime, Target};
 use crate::record::quarantine::{Quarantine, Quarantined};
 use crate::record::release::{ReleaseRecord, ReleaseRef};
 use crate::spec::{StepKind, applies};
@@ -81,27 +81,42 @@ pub async fn deploy(
     }
 }
 
-/// Starts the release that is linked and proved healthy before, and proves it again. Its failure reverts
-/// nothing and quarantines nothing: the version is not to blame.
+/// A release that proved healthy before, and what is to be put right about it.
+#[derive(Debug, Clone)]
+pub struct Healing {
+    /// Which release.
+    pub release: ReleaseRef,
+    /// How the host differs from it.
+    pub heals: Drift,
+}
+
+/// Puts `current` back to a release that proved healthy before, starts it, and proves it again. Its failure
+/// reverts nothing and quarantines nothing: the version is not to blame.
 pub async fn restart(
     app: &mut App,
     effects: Effects<'_>,
     order: Order,
-    release: ReleaseRef,
+    healing: Healing,
     asking: Asking<'_>,
 ) -> Result<Entry, RecordError> {
+    let Healing { release, heals } = healing;
     let mut attempt = Attempt::begin(app, effects, &order, asking);
     attempt.journal.to = Some(release.clone());
-    attempt.enter(Stage::Starting)?;
-    let verdict = match attempt.effects.supply.verify(&release, Depth::Fast).await {
-        Ok(record) => attempt.start_and_verify(&record).await?,
-        Err(failure) => Verdict::Unhealthy(failure),
+    attempt.journal.heals = Some(heals);
+    warn!(attempt = attempt.journal.attempt, release = %release.name, why = %heals, "putting right what differs here");
+    let moved = order.from.as_ref() != Some(&release);
+    attempt.enter(if moved { Stage::Switching } else { Stage::Starting })?;
+    let record = match attempt.effects.supply.verify(&release, Depth::Fast).await {
+        Ok(record) => record,
+        Err(failure) => return attempt.conclude(Verdict::Unhealthy(failure)).await,
     };
-    match verdict {
-        Verdict::Healthy => attempt.commit().await,
-        Verdict::Unhealthy(failure) => attempt.end(Outcome::Failed, Some(failure)),
-        Verdict::Superseded => attempt.end(Outcome::Superseded, None),
+    if moved {
+        switch::to(attempt.effects.disk, &attempt.app.dir, &release)?;
+        reach(Stage::Switching, Edge::AfterEffect);
+        attempt.enter(Stage::Starting)?;
     }
+    let verdict = attempt.start_and_verify(&record).await?;
+    attempt.conclude(verdict).await
 }
 
 /// Takes the app off this host: its processes end, then `current` goes. Its releases are left to whoever calls,
@@ -152,7 +167,7 @@ pub async fn resume(
             let verdict = attempt.start_and_verify(&record).await?;
             attempt.conclude(verdict).await
         }
-        Err(failure) => attempt.revert(failure).await,
+        Err(failure) => attempt.conclude(Verdict::Unhealthy(failure)).await,
     }
 }
 
@@ -230,6 +245,7 @@ impl<'a> Attempt<'a> {
             healthy: revert_target(&order.healthy, order.reuse.as_ref()),
             stage: Stage::Fetching,
             resumed: 0,
+            heals: None,
             failure: None,
             started: effects.clock.wall(),
             stages: Vec::new(),
@@ -430,6 +446,9 @@ impl<'a> Attempt<'a> {
     async fn conclude(self, verdict: Verdict) -> Result<Entry, RecordError> {
         match verdict {
             Verdict::Healthy => self.commit().await,
+            Verdict::Unhealthy(failure) if self.journal.heals.is_some() => {
+                self.end(Outcome::Failed, Some(failure))
+            }
             Verdict::Unhealthy(failure) => self.revert(failure).await,
             // The next attempt starts from here; its revert target stays the last healthy release.
             Verdict::Superseded => self.end(Outcome::Superseded, None),

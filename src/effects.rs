@@ -1,10 +1,12 @@
 //! What a deploy does to the world, behind few traits, so that the flow itself can be read and simulated.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use landfall_store::{ArtifactId, Digest};
+use serde::{Deserialize, Serialize};
 
 use crate::disk::Disk;
 use crate::pending::Pending;
+use crate::plan::Running;
 use crate::record::journal::Failure;
 use crate::record::release::{ReleaseRecord, ReleaseRef};
 
@@ -17,8 +19,15 @@ pub struct Fetched {
     pub record: ReleaseRecord,
 }
 
+impl Fetched {
+    /// The artifact whose release will be recorded as this.
+    pub fn of(record: ReleaseRecord) -> Self {
+        Self { release: record.release.clone(), record }
+    }
+}
+
 /// How thoroughly a release is compared with its recorded tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Depth {
     /// Names, types, modes, sizes and content tags, without reading contents.
     Fast,
@@ -76,8 +85,8 @@ pub type Newer<'a> = &'a dyn Fn() -> bool;
 
 /// Starts, watches and stops the processes of one app on this host.
 pub trait Processes {
-    /// Whether every process of this release runs, from this release.
-    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, bool>;
+    /// How the processes of this release run.
+    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Running>;
     /// A trial run beside the running release.
     fn preflight<'a>(
         &'a self,
@@ -108,6 +117,8 @@ pub trait Clock {
     fn wall(&self) -> Timestamp;
     /// Milliseconds on a clock that never jumps.
     fn monotonic_ms(&self) -> u64;
+    /// When the machine came up, by the wall clock as it is now.
+    fn booted(&self) -> Timestamp;
 }
 
 /// The system's clocks.
@@ -127,6 +138,12 @@ impl Clock for SystemClock {
 
     fn monotonic_ms(&self) -> u64 {
         u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn booted(&self) -> Timestamp {
+        let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let up = SignedDuration::from_secs(up.tv_sec);
+        Timestamp::now().checked_sub(up).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use landfall_store::Name;
+use serde::{Deserialize, Serialize};
 
 /// `<root>`: everything landfall keeps on this host.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Root(PathBuf);
 
 impl Root {
@@ -79,7 +80,7 @@ impl Root {
 }
 
 /// The directories and files of one app in one environment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AppDir {
     own: PathBuf,
     visible: PathBuf,

@@ -19,6 +19,7 @@ pub mod health;
 pub mod host;
 pub mod inventory;
 pub mod layout;
+pub mod log;
 pub mod observe;
 pub mod outlook;
 pub mod pack;

@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use crate::deploy::{self, App, Asking, Order};
+use crate::deploy::{self, App, Asking, Healing, Order};
 use crate::effects::Effects;
 use crate::observe;
 use crate::plan::{Desired, Facts, Hold, Plan, Refusal, decide};
@@ -53,9 +53,10 @@ pub async fn reconcile(
                 Order { target, reuse, from: facts.current.release().cloned(), healthy: facts.healthy };
             deploy::deploy(app, effects, order, asking).await.map(|entry| Tick::Attempted(Box::new(entry)))
         }
-        Plan::Restart { target, release } => {
-            let order = Order { target, reuse: None, from: Some(release.clone()), healthy: facts.healthy };
-            deploy::restart(app, effects, order, release, asking)
+        Plan::Restart { target, release, heals } => {
+            let from = facts.current.release().cloned();
+            let order = Order { target, reuse: None, from, healthy: facts.healthy };
+            deploy::restart(app, effects, order, Healing { release, heals }, asking)
                 .await
                 .map(|entry| Tick::Attempted(Box::new(entry)))
         }

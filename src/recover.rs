@@ -56,29 +56,35 @@ pub fn recover(journal: &Journal, current: &Current, last: Option<&Entry>) -> Re
             Recovery::Hold(format!("the journal is in {} and names no release", journal.stage))
         }
         (Stage::Switching, Some(_)) if !switched => Recovery::Abandon,
-        (Stage::Starting | Stage::Verifying | Stage::Committing, Some(to)) if !switched => {
-            Recovery::Hold(format!(
-                "`current` is {}, the journal in {} says {}",
-                named.map_or("absent", |release| release.name.as_str()),
-                journal.stage,
-                to.name
-            ))
-        }
+        (Stage::Starting | Stage::Verifying | Stage::Committing, Some(to)) if !switched => Recovery::Hold(
+            format!("`current` is {}, the journal in {} says {}", elsewhere(current), journal.stage, to.name),
+        ),
         (Stage::Committing, Some(to)) => Recovery::Commit { release: to.clone() },
         (Stage::Switching | Stage::Starting | Stage::Verifying, Some(to)) => {
-            if journal.resumed >= RESUMES_MAX {
-                Recovery::Revert { crashed_again: true }
-            } else {
+            if journal.resumed < RESUMES_MAX {
                 Recovery::Resume { release: to.clone() }
+            } else if journal.heals.is_some() {
+                // It proved healthy before: there is nothing to go back from. Healing begins anew if it must.
+                Recovery::Abandon
+            } else {
+                Recovery::Revert { crashed_again: true }
             }
         }
+    }
+}
+
+fn elsewhere(current: &Current) -> &str {
+    match current {
+        Current::Absent => "absent",
+        Current::Release(release) => &release.name,
+        Current::Moved(why) | Current::Broken(why) => why,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::journal::Target;
+    use crate::record::journal::{Drift, Target};
     use jiff::Timestamp;
     use landfall_store::{ArtifactId, Digest};
 
@@ -97,6 +103,7 @@ mod tests {
             healthy: Some(release("a")),
             stage,
             resumed: 0,
+            heals: None,
             failure: None,
             started: Timestamp::UNIX_EPOCH,
             stages: vec![],
@@ -128,6 +135,12 @@ mod tests {
             let second = Journal { resumed: 1, ..first };
             assert_eq!(recover(&second, &at("b"), None), Recovery::Revert { crashed_again: true }, "{stage}");
         }
+    }
+
+    #[test]
+    fn a_healing_that_crashed_twice_reverts_nothing() {
+        let twice = Journal { resumed: 1, heals: Some(Drift::ProcessMissing), ..journal(Stage::Verifying) };
+        assert_eq!(recover(&twice, &at("b"), None), Recovery::Abandon);
     }
 
     #[test]

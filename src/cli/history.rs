@@ -258,6 +258,7 @@ mod tests {
             result,
             stage: Stage::Committing,
             failure,
+            heals: None,
             previous: None,
             started: "2026-11-18T14:20:03Z".parse().unwrap(),
             took_ms: 38_400,

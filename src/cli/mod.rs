@@ -16,7 +16,6 @@ mod doctor;
 mod env;
 mod exec;
 mod follow_logs;
-mod frugal;
 mod history;
 mod init;
 mod logs;
@@ -48,6 +47,8 @@ use context::Context;
 use error::CliError;
 use exit::Exit;
 use report::{Format, Report};
+
+use crate::log::Log;
 
 /// What a command came to.
 pub type Outcome = Result<Exit, CliError>;
@@ -220,27 +221,17 @@ fn run(command: Command, context: &Context) -> Outcome {
     }
 }
 
-/// landfall's own log: stderr, with the level that `-v`, `-q` and `RUST_LOG` ask for. Only the agent talks
-/// through it by default; other commands print their own words.
+/// Begins landfall's own log, at the level that `-v`, `-q` and `RUST_LOG` ask for. Only the agent talks through
+/// it by default; other commands print their own words.
 fn init_log(cli: &Cli) {
-    use tracing_subscriber::filter::{EnvFilter, LevelFilter};
     let quiet_by_nature = !matches!(cli.command, Command::Watch(_));
     let level = match (cli.global.quiet, cli.global.verbose, quiet_by_nature) {
-        (true, ..) => LevelFilter::ERROR,
-        (_, true, _) => LevelFilter::DEBUG,
-        (_, _, true) => LevelFilter::WARN,
-        _ => LevelFilter::INFO,
+        (true, ..) => "error",
+        (_, true, _) => "debug",
+        (_, _, true) => "warn",
+        _ => "info",
     };
-    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    let coloured =
-        std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(coloured);
-    if cli.global.log_json {
-        log.json().init();
-    } else {
-        log.with_target(false).compact().init();
-    }
+    crate::log::init(Log { level: level.to_owned(), json: cli.global.log_json });
 }
 
 /// The command line as clap knows it, for help pages and completions.

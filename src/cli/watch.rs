@@ -28,10 +28,6 @@ pub struct Watch {
 pub fn run(args: &Watch, context: &Context) -> Outcome {
     // A pm2 daemon started from here lives on; it must not hold what this process was given.
     close_fds::set_fds_cloexec(3, &[]);
-    if !args.once {
-        super::frugal::restart_with_a_frugal_allocator();
-        give_memory_back();
-    }
     let host = context.host()?;
     startable(&host.config)?;
     if host.config.cache_max_bytes.is_some() {
@@ -113,15 +109,3 @@ pub fn agent_error(error: AgentError) -> CliError {
         AgentError::Signals(error) => CliError::new(Exit::Error, "Signals", error),
     }
 }
-
-/// Freed memory goes back to the system, from a thread that sleeps while there is none.
-#[cfg(feature = "jemalloc")]
-fn give_memory_back() {
-    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
-        tracing::warn!(%error, "memory that a deploy needed may stay with the agent");
-    }
-}
-
-/// The system's allocator decides for itself.
-#[cfg(not(feature = "jemalloc"))]
-const fn give_memory_back() {}

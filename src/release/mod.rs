@@ -1,7 +1,8 @@
 //! Releases on this host: from an artifact in a store to a directory that may become `current`.
 //!
 //! `bring` fetches and verifies, `envs` binds the artifact to its environment, `build` makes the directory,
-//! `steps` runs the recipe's commands in it, `check` compares a release with its recorded tree.
+//! `steps` runs the recipe's commands in it, `check` compares a release with its recorded tree. What is heavy of
+//! that is a piece of `work`, done by a `worker`.
 
 mod bring;
 mod build;
@@ -12,18 +13,23 @@ mod inspect;
 mod retention;
 mod steps;
 mod vault;
+mod work;
+pub mod worker;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use landfall_store::cache::HostCache;
 use landfall_store::{Artifact, ArtifactId, Tree, TreeId};
+use serde::{Deserialize, Serialize};
 
+use crate::config::StoreLocation;
 use crate::disk::{Disk, RealDisk};
 use crate::effects::{Depth, Fetched, Known, Supply};
 use crate::host::{Host, Secret};
-use crate::layout::ReleaseDir;
+use crate::layout::{ReleaseDir, Root};
 use crate::pending::Pending;
 use crate::processes::Service;
 use crate::record::journal::{Class, Failure};
@@ -36,6 +42,7 @@ pub use inspect::{Checkable, is_intact};
 pub use retention::{clear, empty_trash, sweep};
 pub use steps::Skip;
 use vault::Vault;
+use work::{Product, Work};
 
 /// How often, and how patiently, a store is asked.
 #[derive(Debug, Clone, Copy)]
@@ -64,21 +71,28 @@ impl Tries {
 
 /// Makes releases of one service.
 pub struct HostSupply {
-    inner: Arc<Inner>,
+    inner: Inner,
+    tries: Tries,
+    runner: crate::step::Runner,
 }
 
-/// Shared with the threads that do the blocking work.
+/// What the work needs to know: plain data, which travels to the process that does it.
+#[derive(Serialize, Deserialize)]
 struct Inner {
-    host: Host,
+    root: Root,
+    store: StoreLocation,
+    /// What the environment of every process of the app begins with.
+    clean_env: BTreeMap<String, String>,
     secret: Secret,
     service: Place,
     env_files: EnvFiles,
+    #[serde(skip)]
     cache: OnceLock<HostCache>,
-    tries: Tries,
     skip: Skip,
 }
 
-/// What of a service the blocking work needs: plain data.
+/// What it needs of the service.
+#[derive(Serialize, Deserialize)]
 struct Place {
     app: landfall_store::Name,
     environment: landfall_store::Name,
@@ -86,47 +100,42 @@ struct Place {
     roles: Vec<landfall_store::Name>,
     account: Option<crate::start::Account>,
     start: crate::config::StartOverride,
-    runner: crate::step::Runner,
 }
 
 impl HostSupply {
     /// The supply of this service on this host. The host cache is opened with its first use, so that looking
     /// at a host makes nothing on it.
-    pub fn new(host: Host, secret: Secret, service: &Service, env_files: EnvFiles, tries: Tries) -> Self {
-        let cache = OnceLock::new();
-        let service = Place {
-            app: service.app.clone(),
-            environment: service.environment.clone(),
-            dir: service.dir.clone(),
-            roles: service.roles.clone(),
-            account: service.account.clone(),
-            start: service.start,
-            runner: service.runner.clone(),
+    pub fn new(host: &Host, secret: Secret, service: &Service, env_files: EnvFiles, tries: Tries) -> Self {
+        let inner = Inner {
+            root: host.root.clone(),
+            store: host.store.clone(),
+            clean_env: host.clean_env(service.account.as_ref()),
+            secret,
+            service: Place {
+                app: service.app.clone(),
+                environment: service.environment.clone(),
+                dir: service.dir.clone(),
+                roles: service.roles.clone(),
+                account: service.account.clone(),
+                start: service.start,
+            },
+            env_files,
+            cache: OnceLock::new(),
+            skip: Skip::default(),
         };
-        Self {
-            inner: Arc::new(Inner { host, secret, service, env_files, cache, tries, skip: Skip::default() }),
-        }
+        Self { inner, tries, runner: service.runner.clone() }
     }
 
     /// The same, which leaves steps out.
     #[must_use]
-    pub fn without(self, skip: Skip) -> Self {
-        let inner = Arc::into_inner(self.inner).expect("nothing works with it yet");
-        Self { inner: Arc::new(Inner { skip, ..inner }) }
+    pub const fn without(mut self, skip: Skip) -> Self {
+        self.inner.skip = skip;
+        self
     }
 
-    /// Runs blocking work on a thread of its own, so that other apps go on.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Inner) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let inner = Arc::clone(&self.inner);
-        match tokio::task::spawn_blocking(move || work(&inner)).await {
-            Ok(result) => result,
-            Err(error) => {
-                Err(failure(Class::Host, "Internal", format!("a worker thread ended early: {error}")))
-            }
-        }
+    /// Has it done by a process of its own: other apps go on, and its memory goes with it.
+    async fn work<T: TryFrom<Product, Error = Failure>>(&self, work: Work) -> Result<T, Failure> {
+        worker::done(&self.inner, work).await?.try_into()
     }
 }
 
@@ -136,7 +145,7 @@ impl Inner {
         if let Some(cache) = self.cache.get() {
             return Ok(cache);
         }
-        let cache = HostCache::open(self.host.root.path())
+        let cache = HostCache::open(self.root.path())
             .map_err(|error| failure(Class::Host, "CacheUnusable", error))?;
         Ok(self.cache.get_or_init(|| cache))
     }
@@ -150,12 +159,12 @@ impl Inner {
     }
 
     fn artifact_path(&self, id: &ArtifactId) -> PathBuf {
-        self.host.root.artifacts().join(format!("{}.json", id.0))
+        self.root.artifacts().join(format!("{}.json", id.0))
     }
 
     fn tree_path(&self, id: TreeId) -> PathBuf {
         let hex = id.to_string();
-        self.host.root.trees().join(&hex[..2]).join(&hex[2..])
+        self.root.trees().join(&hex[..2]).join(&hex[2..])
     }
 
     /// A tree this host keeps, verified.
@@ -220,13 +229,13 @@ impl Supply for HostSupply {
             loop {
                 tried += 1;
                 let id = *artifact;
-                match self.blocking(move |inner| inner.bring(&id)).await {
-                    Err(failure) if failure.class == Class::Supply && tried < self.inner.tries.count => {
-                        let pause = self.inner.tries.pause(tried);
+                match self.work::<ReleaseRecord>(Work::Bring(id)).await {
+                    Err(failure) if failure.class == Class::Supply && tried < self.tries.count => {
+                        let pause = self.tries.pause(tried);
                         tracing::warn!(artifact = %id.short(), tried, ?pause, %failure.message, "fetch failed");
                         tokio::time::sleep(pause).await;
                     }
-                    ended => return ended,
+                    ended => return ended.map(Fetched::of),
                 }
             }
         })
@@ -237,8 +246,8 @@ impl Supply for HostSupply {
             let mut tried = 0;
             loop {
                 tried += 1;
-                let record = fetched.record.clone();
-                self.blocking(move |inner| inner.build(&record)).await?;
+                let record = Box::new(fetched.record.clone());
+                self.work::<()>(Work::Build(record)).await?;
                 match self.run_steps(&fetched.record, StepKind::Prepare, attempt).await {
                     Err(failure) if failure.class == Class::Prepare && tried < steps::PREPARE_TRIES => {
                         let pause = steps::PREPARE_PAUSES.pause(tried);
@@ -256,10 +265,7 @@ impl Supply for HostSupply {
     }
 
     fn finish<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>> {
-        Box::pin(async move {
-            let record = fetched.record.clone();
-            self.blocking(move |inner| inner.finish(record)).await
-        })
+        Box::pin(self.work(Work::Finish(Box::new(fetched.record.clone()))))
     }
 
     fn load<'a>(&'a self, name: &'a str) -> Pending<'a, Result<ReleaseRecord, Failure>> {
@@ -271,10 +277,7 @@ impl Supply for HostSupply {
         release: &'a ReleaseRef,
         depth: Depth,
     ) -> Pending<'a, Result<ReleaseRecord, Failure>> {
-        Box::pin(async move {
-            let release = release.clone();
-            self.blocking(move |inner| inner.check(&release, depth)).await
-        })
+        Box::pin(self.work(Work::Check(release.clone(), depth)))
     }
 
     fn after<'a>(&'a self, record: &'a ReleaseRecord, attempt: u64) -> Pending<'a, Result<(), Failure>> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use landfall_store::Name;
+use serde::{Deserialize, Serialize};
 
 use super::{HostSupply, Tries, failure};
 use crate::disk::{Disk, RealDisk};
@@ -25,7 +26,7 @@ pub(super) const PREPARE_PAUSES: Tries = Tries {
 const ENV_BYTES_MAX: u64 = 4 << 20;
 
 /// Steps that somebody asked to leave out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skip {
     /// Those that install dependencies.
     pub install: bool,
@@ -86,7 +87,7 @@ impl HostSupply {
             log: logs.join(format!("{}.log", step.name)),
         };
         tracing::info!(step = %step.name, attempt, "step");
-        let report = step::run(&service.runner, &run)
+        let report = step::run(&self.runner, &run)
             .await
             .map_err(|error| failure(Class::Host, "StepNotRun", format!("step `{}`: {error}", step.name)))?;
         if report.left_behind > 0 {

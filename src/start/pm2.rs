@@ -172,6 +172,8 @@ impl Pm2 {
             start_id: asked.start_id,
             release_dir: Some(asked.release_dir),
             processes,
+            supervisor: workers::daemon(&self.cli.home),
+            returns: false,
             restarts: u32::try_from(newcomers).unwrap_or(u32::MAX),
             last_exit: None,
             gave_up: false,

@@ -6,7 +6,7 @@ use super::cause::{Cause, cause, failed_on_current, is_synced};
 use super::conditions::conditions;
 use super::sentence::sentence;
 use super::{Health, Operation, Running, SourceView, Status, Sync, View, Wanted};
-use crate::plan::{Current, Desired, Running as Processes, revert_target};
+use crate::plan::{Current, Desired, revert_target};
 use crate::record::journal::{Stage, Target};
 
 /// Judges.
@@ -67,12 +67,12 @@ fn health(view: &View, cause: &Cause) -> Health {
     }
     let current = match &view.facts.current {
         Current::Release(current) => current,
-        Current::Absent | Current::Broken(_) if matches!(cause, Cause::Attempt(_)) => {
+        Current::Absent | Current::Moved(_) | Current::Broken(_) if matches!(cause, Cause::Attempt(_)) => {
             return Health::Progressing;
         }
-        Current::Absent | Current::Broken(_) => return Health::Missing,
+        Current::Absent | Current::Moved(_) | Current::Broken(_) => return Health::Missing,
     };
-    if view.facts.running == Processes::No || failed_on_current(view).is_some() {
+    if !view.facts.running.is_whole() || failed_on_current(view).is_some() {
         return Health::Degraded;
     }
     if view.facts.healthy.first() == Some(current) { Health::Healthy } else { Health::Unknown }

@@ -3,7 +3,7 @@
 use super::{SourceView, View};
 use crate::plan::{Current, Desired, Facts, Hold, Plan, Refusal, decide};
 use crate::record::history::{Entry, Outcome};
-use crate::record::journal::{Failure, Journal, Stage};
+use crate::record::journal::{Drift, Failure, Journal, Stage};
 use crate::record::release::ReleaseRef;
 
 /// Why an app is as it is.
@@ -34,8 +34,8 @@ pub(super) enum Cause {
     CurrentBroken(String),
     /// What is linked stopped and does not come back.
     WillNotRun(ReleaseRef),
-    /// What is linked stopped.
-    ProcessMissing(ReleaseRef),
+    /// The host differs from what landfall left, and is about to be put right.
+    Drifted(ReleaseRef, Drift),
     /// The last attempt failed, and not because of the release.
     Failed(Entry),
     /// What is wanted is not here yet.
@@ -64,7 +64,7 @@ pub(super) fn cause(view: &View) -> Cause {
         Plan::Refuse(Refusal::Quarantined { attempt, release, failure }) => {
             Cause::Quarantined { attempt, release, failure }
         }
-        Plan::Restart { release, .. } => Cause::ProcessMissing(release),
+        Plan::Restart { release, heals, .. } => Cause::Drifted(release, heals),
         Plan::Remove { release } => match &view.last {
             Some(last) if last.stage == Stage::Removing && last.failure.is_some() => {
                 Cause::Failed(last.clone())

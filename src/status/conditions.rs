@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::assess::target;
 use super::cause::{Cause, failed_on_current, is_revert_failed};
 use super::{Health, SourceView, Sync, View};
-use crate::plan::{Current, Desired, Running};
+use crate::plan::{Current, Desired};
 use crate::record::history::{Entry, Outcome};
-use crate::record::journal::{Class, Failure};
+use crate::record::journal::{Class, Drift, Failure};
 
 /// Types of conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -124,7 +124,7 @@ impl Said<'_> {
                 self.say(Kind::Healthy, ConditionStatus::True, "ProbesPassing", "it proved healthy and runs");
             }
             (Health::Suspended, _) => {
-                let running = self.view.facts.running == Running::Yes;
+                let running = self.view.facts.running.is_whole();
                 let status = if running { ConditionStatus::Unknown } else { ConditionStatus::False };
                 self.say(Kind::Healthy, status, "Suspended", "nothing is healed while the app is suspended");
             }
@@ -140,7 +140,7 @@ impl Said<'_> {
             (_, Cause::WillNotRun(_)) => {
                 self.say(Kind::Healthy, ConditionStatus::False, "RestartBudgetExceeded", counted);
             }
-            (Health::Degraded, _) if self.view.facts.running == Running::No => {
+            (Health::Degraded, _) if !self.view.facts.running.is_whole() => {
                 self.say(Kind::Healthy, ConditionStatus::False, "ProcessExited", counted);
             }
             (Health::Degraded, _) => {
@@ -250,7 +250,10 @@ impl Said<'_> {
             _ if self.is_another_release() => {
                 ("WrongRelease", "processes of another release than the linked one run".to_owned())
             }
-            Cause::ProcessMissing(release) | Cause::WillNotRun(release) => {
+            Cause::Drifted(release, heals) => {
+                (reason_of_drift(*heals), format!("{}: {heals}", release.version))
+            }
+            Cause::WillNotRun(release) => {
                 ("ProcessMissing", format!("{} should run and does not", release.version))
             }
             Cause::Suspended(_) if self.is_stopped() => {
@@ -262,12 +265,22 @@ impl Said<'_> {
     }
 
     fn is_stopped(&self) -> bool {
-        self.view.facts.running == Running::No && self.view.facts.current.release().is_some()
+        !self.view.facts.running.is_whole() && self.view.facts.current.release().is_some()
     }
 
     fn is_another_release(&self) -> bool {
         let (linked, serving) = (self.view.facts.current.release(), self.view.serving.release.as_ref());
         self.view.journal.is_none() && linked.is_some() && serving.is_some() && linked != serving
+    }
+}
+
+/// The condition's word for a drift.
+const fn reason_of_drift(drift: Drift) -> &'static str {
+    match drift {
+        Drift::ProcessMissing => "ProcessMissing",
+        Drift::Unsupervised => "Unsupervised",
+        Drift::CurrentMoved => "CurrentChanged",
+        Drift::OtherRelease => "WrongRelease",
     }
 }
 
@@ -288,7 +301,7 @@ fn invalid(why: &str) -> &'static str {
 fn not_ready(view: &View, cause: &Cause) -> String {
     let last = view.last.as_ref();
     let reason = match cause {
-        Cause::Attempt(_) | Cause::Pending | Cause::Leaving(_) | Cause::ProcessMissing(_) => "Progressing",
+        Cause::Attempt(_) | Cause::Pending | Cause::Leaving(_) | Cause::Drifted(..) => "Progressing",
         Cause::Removed => "Removed",
         Cause::CutShort(_) => "Interrupted",
         Cause::Suspended(_) => "Suspended",

@@ -5,9 +5,8 @@ use landfall_store::{ArtifactId, Version};
 use super::assess::target;
 use super::cause::Cause;
 use super::{Health, View};
-use crate::plan::Running;
 use crate::record::history::Entry;
-use crate::record::journal::{Class, Journal, Stage};
+use crate::record::journal::{Class, Drift, Journal, Stage};
 use crate::record::release::ReleaseRef;
 
 /// The sentence, and what to type next where there is something to do.
@@ -72,7 +71,11 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
             format!("{} stopped and does not come back; landfall has stopped trying", named(release)),
             format!("`landfall logs {app}` shows its last words; then deploy another version"),
         ),
-        Cause::ProcessMissing(_) => told(missing(view), started_again(view)),
+        Cause::Drifted(_, Drift::ProcessMissing) => told(missing(view), started_again(view)),
+        Cause::Drifted(release, heals) => told(
+            format!("{} is what landfall left here, and {heals}; {}", named(release), runs(view)),
+            is_put_right(view),
+        ),
         Cause::Failed(entry) => told(failed(view, entry), again(view, entry)),
         Cause::Leaving(release) => {
             told(format!("{} is to be removed from this host; {}", named(release), runs(view)), leaves(view))
@@ -118,7 +121,7 @@ fn runs(view: &View) -> String {
         view.facts.current.release().is_some_and(|current| view.facts.healthy.first() == Some(current));
     match &view.serving.release {
         None => "nothing runs".to_owned(),
-        Some(release) if view.facts.running == Running::No => format!("{} runs in part", named(release)),
+        Some(release) if !view.facts.running.is_whole() => format!("{} runs in part", named(release)),
         Some(release) if proved && view.facts.current.release() == Some(release) => {
             format!("{} runs and is healthy", named(release))
         }
@@ -163,6 +166,13 @@ fn missing(view: &View) -> String {
     match serving.pids.len() {
         0 => format!("{linked} should run and does not"),
         count => format!("only {count} of {} processes of {linked} run", serving.expected),
+    }
+}
+
+fn is_put_right(view: &View) -> String {
+    match view.agent {
+        true => "the agent puts it right; `landfall history` shows how that ended".to_owned(),
+        false => "`landfall watch` puts it right".to_owned(),
     }
 }
 

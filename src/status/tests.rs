@@ -35,6 +35,7 @@ fn entry(name: &str, result: Outcome, stage: Stage, failure: Option<Failure>) ->
         result,
         stage,
         failure,
+        heals: None,
         previous: None,
         started: time(100),
         took_ms: 2_000,
@@ -54,6 +55,7 @@ fn journal(name: &str, stage: Stage) -> Journal {
         healthy: Some(release("a")),
         stage,
         resumed: 0,
+        heals: None,
         failure: None,
         started: time(200),
         stages: vec![],
@@ -73,6 +75,7 @@ fn running_a_wanting(wanted: &str) -> View {
         facts: Facts {
             desired: Desired::Target(target(wanted)),
             current: Current::Release(release("a")),
+            left: Some(release("a")),
             running: Processes::Yes,
             candidate: Some(candidate),
             healthy: vec![release("a")],

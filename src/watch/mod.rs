@@ -6,6 +6,7 @@
 mod accept;
 mod agent;
 mod apps;
+mod departures;
 mod service;
 mod systemd;
 mod tick;

@@ -13,8 +13,8 @@ use crate::disk::{Disk, RealDisk};
 use crate::effects::{Effects, Supply, SystemClock};
 use crate::host::{Host, Secret};
 use crate::layout::AppDir;
-use crate::plan::Desired;
-use crate::processes::{AppProcesses, Managers, Service};
+use crate::plan::{Desired, Running};
+use crate::processes::{AppProcesses, Living, Managers, Service};
 use crate::reconcile::{Tick, reconcile};
 use crate::record::RecordError;
 use crate::record::history::{History, Outcome};
@@ -148,7 +148,7 @@ impl Shared {
         };
         let (base, local) = (overrides.env_base.clone(), overrides.env_local.clone());
         let env_files = EnvFiles { base, local, dir: config.env_dir, host: config.env };
-        let supply = HostSupply::new(self.host.clone(), self.secret, &service, env_files, self.tries)
+        let supply = HostSupply::new(&self.host, self.secret, &service, env_files, self.tries)
             .without(overrides.skip);
         Ok(Site {
             dir,
@@ -204,6 +204,16 @@ impl Site {
         match record {
             Some(record) => self.effects().processes.stop(&record).await,
             None => Ok(()),
+        }
+    }
+
+    /// What lives of the linked release.
+    pub async fn living(&self) -> Living {
+        let nothing = Living { ids: Vec::new(), running: Running::No };
+        let Ok(app) = self.app() else { return nothing };
+        match crate::observe::current(&app, self.effects()).await {
+            (_, Some(record)) => self.processes.living(&record).await,
+            _ => nothing,
         }
     }
 

@@ -106,6 +106,50 @@ fn a_crash_at_any_write_of_any_scenario_leaves_a_complete_release_and_converges(
 }
 
 #[test]
+fn healing_keeps_the_version_runs_no_step_and_survives_a_crash_at_any_write() {
+    let older = format!("releases/{}", World::default().release_name("a"));
+    let mut states = 0;
+    for (to, killed) in [(Some(older.as_str()), true), (Some("/elsewhere"), false), (None, true)] {
+        for at in 0.. {
+            let mut reached = false;
+            for second in 0.. {
+                let world = World::default();
+                for name in ["a", "b"] {
+                    world.knows(name, Nature::Good);
+                    settle(&world, name);
+                }
+                let (right, steps) = (world.current(), world.steps());
+                world.moves_current(to);
+                if killed {
+                    world.kill();
+                }
+                world.crash_after(at, 0);
+                settle(&world, "b");
+                reached = world.has_crashed();
+                world.reboot();
+                world.crash_after(second, 1);
+                settle(&world, "b");
+                let crashed_again = world.has_crashed();
+                world.reboot();
+                settle(&world, "b");
+                let story = format!("{to:?}, crashes at write {at} and {second}");
+                check_at_rest(&world, "b", &story);
+                assert_eq!((world.current(), world.steps()), (right, steps), "{story}");
+                states += 1;
+                if !crashed_again {
+                    break;
+                }
+            }
+            if !reached {
+                break;
+            }
+        }
+    }
+    println!("{states} crash states of healing");
+    assert!(states >= 150, "only {states} crash states of healing were reached");
+}
+
+#[test]
 fn a_crash_during_the_recovery_from_a_crash_converges_too() {
     let mut states = 0;
     for (title, versions) in scenarios() {

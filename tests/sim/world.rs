@@ -13,7 +13,7 @@ use landfall::disk::Disk;
 use landfall::effects::{Clock, Depth, Effects, Fetched, Known, Newer, Processes, Supply, Verdict};
 use landfall::layout::{AppDir, Root};
 use landfall::pending::Pending;
-use landfall::plan::Desired;
+use landfall::plan::{Desired, Running};
 use landfall::reconcile::{Tick, reconcile};
 use landfall::record::RecordError;
 use landfall::record::history::History;
@@ -182,6 +182,16 @@ impl World {
         self.memory.borrow_mut().serving = None;
     }
 
+    /// Somebody makes `current` point there, or removes it.
+    pub fn moves_current(&self, to: Option<&str>) {
+        let link = self.dir().current();
+        let links = &mut self.memory.borrow_mut().links;
+        match to {
+            Some(to) => drop(links.insert(link, to.into())),
+            None => drop(links.remove(&link)),
+        }
+    }
+
     pub fn current(&self) -> Option<String> {
         let memory = self.memory.borrow();
         let target = memory.links.get(&self.dir().current())?;
@@ -326,6 +336,10 @@ impl Clock for World {
         self.now.set(self.now.get() + 1);
         self.now.get()
     }
+
+    fn booted(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
 }
 
 impl Supply for World {
@@ -401,8 +415,9 @@ impl Supply for World {
 }
 
 impl Processes for World {
-    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, bool> {
-        Box::pin(async { self.serving().as_ref() == Some(&record.release.name) })
+    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Running> {
+        let here = self.serving().as_ref() == Some(&record.release.name);
+        Box::pin(async move { if here { Running::Yes } else { Running::No } })
     }
 
     fn preflight<'a>(&'a self, _: &'a ReleaseRecord, _: u64, _: Newer<'a>) -> Pending<'a, Verdict> {
