@@ -470,6 +470,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_only_to_be_switched_to_is_done_once_it_is_linked_and_is_not_started() {
+        let unstarted = Desired::Target(Target { unstarted: true, ..target("b") });
+        let never_proved =
+            Facts { desired: unstarted, healthy: Vec::new(), left: None, ..running_a_wanting("b") };
+        assert!(matches!(decide(&never_proved), Plan::Deploy { .. }));
+        let linked = Facts { current: Current::Release(release("b")), running: Running::No, ..never_proved };
+        assert_eq!(decide(&linked), Plan::InSync { env_changed: false });
+    }
+
+    #[test]
     fn a_linked_release_that_never_proved_healthy_is_tried_not_trusted() {
         let facts = Facts { healthy: vec![release("z")], left: None, ..running_a_wanting("a") };
         assert_eq!(decide(&facts), Plan::Deploy { target: target("a"), reuse: Some(release("a")) });

@@ -148,8 +148,8 @@ impl Shared {
         };
         let (base, local) = (overrides.env_base.clone(), overrides.env_local.clone());
         let env_files = EnvFiles { base, local, dir: config.env_dir, host: config.env };
-        let supply = HostSupply::new(&self.host, self.secret, &service, env_files, self.tries)
-            .without(overrides.skip);
+        let supply =
+            HostSupply::new(&self.host, self.secret, &service, env_files, self.tries).without(overrides.skip);
         Ok(Site {
             dir,
             processes: AppProcesses::new(service.clone()),
