@@ -14,6 +14,7 @@ use crate::layout::AppDir;
 use crate::pending::Pending;
 use crate::plan::revert_target;
 use crate::record::RecordError;
+use crate::record::controls::Controls;
 use crate::record::history::{Entry, History, Outcome};
 use crate::record::journal::{Class, Drift, Failure, Journal, Stage, StageTime, Target};
 use crate::record::quarantine::{Quarantine, Quarantined};
@@ -34,6 +35,8 @@ pub struct App {
     pub history: History,
     /// Its failed releases.
     pub quarantine: Quarantine,
+    /// What operators decided about it here.
+    pub controls: Controls,
 }
 
 /// What an attempt is to do.

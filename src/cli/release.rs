@@ -220,8 +220,13 @@ fn agrees(host: &Host, app: &Name, environment: &Name, artifact: ArtifactId) -> 
             );
             Err(CliError::new(Exit::Conflict, "StateDisagrees", what).hint(hint))
         }
-        Desired::Suspended { reason, .. } => {
-            let what = format!("the state suspends `{app}` in `{environment}`: {reason}");
+        Desired::Absent => {
+            let what = format!("the state that this host follows removes `{app}` from `{environment}`");
+            Err(CliError::new(Exit::Conflict, "StateDisagrees", what).hint(hint))
+        }
+        Desired::Suspended { why, .. } => {
+            let what =
+                format!("the state suspends `{app}` in `{environment}`: {} (by {})", why.reason, why.by);
             Err(CliError::new(Exit::Suspended, "Suspended", what).hint("resume it first"))
         }
         Desired::Blocked { target, reason } if target.artifact == artifact => {

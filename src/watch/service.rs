@@ -15,8 +15,9 @@ use crate::host::{Host, Secret};
 use crate::layout::AppDir;
 use crate::plan::{Desired, Running};
 use crate::processes::{AppProcesses, Living, Managers, Service};
-use crate::reconcile::{Tick, reconcile};
+use crate::reconcile::{Terms, Tick, reconcile};
 use crate::record::RecordError;
+use crate::record::controls::Controls;
 use crate::record::history::{History, Outcome};
 use crate::record::journal::{Class, Failure};
 use crate::record::quarantine::Quarantine;
@@ -64,7 +65,7 @@ pub struct Site {
     processes: AppProcesses,
     clock: SystemClock,
     retain: Option<u32>,
-    deploy_env_changes: bool,
+    terms: Terms,
 }
 
 impl Shared {
@@ -89,15 +90,8 @@ impl Shared {
         secret: Secret,
         tries: Tries,
     ) -> Result<Self, AgentError> {
-        let own = |error: std::io::Error| {
-            AgentError::Setup(Failure {
-                class: Class::Host,
-                reason: "NoExecutable".to_owned(),
-                message: format!("landfall cannot find its own program file: {error}"),
-            })
-        };
-        let direct: Rc<dyn Manager> = Rc::new(Direct::new().map_err(own)?);
-        let runner = Runner::new().map_err(own)?;
+        let direct: Rc<dyn Manager> = Rc::new(Direct::of_this_program());
+        let runner = Runner::of_this_program();
         Ok(Self { host, environment, secret, direct, runner, tries, looks_only: false })
     }
 
@@ -157,7 +151,10 @@ impl Shared {
             supply,
             clock: SystemClock::default(),
             retain: tuning.retain,
-            deploy_env_changes: config.on_env_change == OnEnvChange::Deploy,
+            terms: Terms {
+                deploy_env_changes: config.on_env_change == OnEnvChange::Deploy,
+                requested: tuning.requested,
+            },
         })
     }
 }
@@ -178,9 +175,9 @@ impl Site {
         &self.processes
     }
 
-    /// Whether an env edit alone is deployed here.
-    pub const fn deploys_env_changes(&self) -> bool {
-        self.deploy_env_changes
+    /// On what terms the state is applied here.
+    pub const fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// The app, with what is remembered of it.
@@ -190,6 +187,7 @@ impl Site {
             environment: self.service.environment.clone(),
             history: History::read(&RealDisk, &self.dir)?,
             quarantine: Quarantine::read(&RealDisk, &self.dir)?,
+            controls: Controls::read(&RealDisk, &self.dir)?,
             dir: self.dir.clone(),
         })
     }
@@ -219,7 +217,7 @@ impl Site {
 
     /// One tick.
     pub async fn tick(&self, wanted: Desired, asking: Asking<'_>) -> Result<Tick, RecordError> {
-        if !matches!(wanted, Desired::Absent { .. }) {
+        if !matches!(wanted, Desired::Absent) {
             for dir in self.dir.to_create() {
                 RealDisk.create_dir(&dir).map_err(RecordError::io(&dir))?;
             }
@@ -227,7 +225,7 @@ impl Site {
         let mut app = self.app()?;
         let span =
             tracing::info_span!("app", name = %self.service.app, environment = %self.service.environment);
-        let tick = reconcile(&mut app, self.effects(), wanted, self.deploy_env_changes, asking);
+        let tick = reconcile(&mut app, self.effects(), wanted, self.terms, asking);
         let tick = tracing::Instrument::instrument(tick, span).await?;
         match &tick {
             Tick::Attempted(entry) if entry.result == Outcome::Healthy => {

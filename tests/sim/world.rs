@@ -14,8 +14,9 @@ use landfall::effects::{Clock, Depth, Effects, Fetched, Known, Newer, Processes,
 use landfall::layout::{AppDir, Root};
 use landfall::pending::Pending;
 use landfall::plan::{Desired, Running};
-use landfall::reconcile::{Tick, reconcile};
+use landfall::reconcile::{Terms, Tick, reconcile};
 use landfall::record::RecordError;
+use landfall::record::controls::Controls;
 use landfall::record::history::History;
 use landfall::record::journal::{Class, Failure, Journal, Target};
 use landfall::record::quarantine::Quarantine;
@@ -140,6 +141,7 @@ impl World {
             environment: "prod".parse().unwrap(),
             history: History::read(self, &dir)?,
             quarantine: Quarantine::read(self, &dir)?,
+            controls: Controls::read(self, &dir)?,
             dir,
         };
         let effects = Effects { disk: self, supply: self, processes: self, clock: self };
@@ -147,7 +149,7 @@ impl World {
             &mut app,
             effects,
             desired.clone(),
-            false,
+            Terms::default(),
             Asking::NOTHING,
         ))
     }
