@@ -7,9 +7,11 @@ mod accept;
 mod agent;
 mod apps;
 mod departures;
+mod rounds;
 mod service;
 mod systemd;
 mod tick;
+mod tidy;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
