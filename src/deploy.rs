@@ -160,6 +160,9 @@ pub async fn resume(
     journal.resumed += 1;
     let release = journal.to.clone();
     let mut attempt = Attempt::again(app, effects, journal, asking);
+    if attempt.journal.target.unstarted {
+        return attempt.end(Outcome::Unverified, None);
+    }
     attempt.enter(Stage::Starting)?;
     let Some(release) = release else { return attempt.end(Outcome::Interrupted, None) };
     match attempt.effects.supply.verify(&release, Depth::Deep).await {
@@ -318,7 +321,8 @@ impl<'a> Attempt<'a> {
     }
 
     async fn try_out(&mut self, record: &ReleaseRecord) -> Result<Verdict, RecordError> {
-        if !record.spec.preflight.iter().any(|preflight| preflight.enabled) {
+        let wanted = record.spec.preflight.iter().any(|preflight| preflight.enabled);
+        if !wanted || self.journal.target.unstarted {
             return Ok(Verdict::Healthy);
         }
         self.enter(Stage::Preflight)?;
@@ -415,6 +419,9 @@ impl<'a> Attempt<'a> {
         self.enter(Stage::Switching)?;
         switch::to(self.effects.disk, &self.app.dir, &record.release)?;
         reach(Stage::Switching, Edge::AfterEffect);
+        if self.journal.target.unstarted {
+            return self.end(Outcome::Unverified, None);
+        }
         self.enter(Stage::Starting)?;
         let verdict = self.start_and_verify(record).await?;
         self.conclude(verdict).await

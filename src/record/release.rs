@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sealed::Sealed;
+use crate::config::StartOverride;
 use crate::spec::ReleaseSpec;
 
 /// A release, by every name it has. What the journal and the history speak of.
@@ -59,6 +60,12 @@ pub struct ReleaseRecord {
     pub prepared_tree: Option<TreeId>,
     /// What the artifact said about steps, start and health.
     pub spec: ReleaseSpec,
+    /// What this host, or whoever released it, changed about its start. Absent in older records: as host.toml says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartOverride>,
+    /// Steps that were left out when it was prepared, because somebody asked for that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Name>,
     /// The landfall that made it.
     pub landfall: String,
 }

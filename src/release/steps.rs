@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use landfall_store::Name;
+use serde::{Deserialize, Serialize};
+
 use super::{HostSupply, Tries, failure};
 use crate::disk::{Disk, RealDisk};
 use crate::record::journal::{Class, Failure};
@@ -22,6 +25,27 @@ pub(super) const PREPARE_PAUSES: Tries = Tries {
 /// Bytes of a release's env file.
 const ENV_BYTES_MAX: u64 = 4 << 20;
 
+/// Steps that somebody asked to leave out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skip {
+    /// Those that install dependencies.
+    pub install: bool,
+    /// Migrations.
+    pub migration: bool,
+}
+
+impl Skip {
+    /// Names of the steps that are left out.
+    pub(super) fn among(self, steps: &[StepSpec]) -> Vec<Name> {
+        let left_out = |step: &&StepSpec| match step.kind {
+            StepKind::Migrate => self.migration,
+            StepKind::Prepare => self.install && crate::recipe::installs_dependencies(step),
+            StepKind::After => false,
+        };
+        steps.iter().filter(left_out).map(|step| step.name.clone()).collect()
+    }
+}
+
 impl HostSupply {
     /// Runs every step of this kind that applies here; stops at the first that fails.
     pub(super) async fn run_steps(
@@ -31,7 +55,9 @@ impl HostSupply {
         attempt: u64,
     ) -> Result<(), Failure> {
         let roles = &self.inner.service.roles;
-        let due = |step: &&StepSpec| step.kind == kind && applies(&step.roles, roles);
+        let due = |step: &&StepSpec| {
+            step.kind == kind && applies(&step.roles, roles) && !record.skipped.contains(&step.name)
+        };
         for step in record.spec.steps.iter().filter(due) {
             self.run_step(record, step, attempt).await?;
         }
