@@ -38,7 +38,7 @@ pub fn peak_below(pid: u32, work: impl FnOnce()) -> u64 {
         let looking = scope.spawn(|| {
             let mut peak = 0;
             while !over.load(Ordering::Relaxed) {
-                peak = peak.max(children(pid).map(|child| resident(child)).sum());
+                peak = peak.max(children(pid).map(resident).sum());
                 std::thread::sleep(Duration::from_millis(20));
             }
             peak
