@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use landfall_store::Name;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -16,8 +17,12 @@ use super::service::Shared;
 use super::systemd::{Systemd, summary};
 use super::tick::tick;
 use super::{AgentError, Report, Settings, apps};
+use crate::disk::RealDisk;
+use crate::door::{Door, Knock};
+use crate::layout::AppDir;
 use crate::plan::Desired;
 use crate::processes::Living;
+use crate::record::controls::Controls;
 use crate::source::file::FileWatch;
 use crate::status::{Around, SourceView};
 
@@ -27,13 +32,16 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// editor that writes in place passes through such a moment.
 const SETTLE: Duration = Duration::from_millis(50);
 
+/// Orders that may wait for the loop; it takes them at once.
+const KNOCKS_MAX: usize = 16;
+
 /// The agent of a host.
 pub(super) struct Agent {
-    settings: Settings,
+    pub(super) settings: Settings,
     shared: Rc<Shared>,
-    accepted: Option<Rc<Accepted>>,
+    pub(super) accepted: Option<Rc<Accepted>>,
     complaint: Option<String>,
-    apps: BTreeMap<Name, AppState>,
+    pub(super) apps: BTreeMap<Name, AppState>,
     events: UnboundedReceiver<()>,
     watch: FileWatch,
     ended: UnboundedReceiver<Ended>,
@@ -41,6 +49,11 @@ pub(super) struct Agent {
     departures: Departures,
     departed: UnboundedReceiver<Name>,
     systemd: Systemd,
+    /// Nobody can give orders while there is none.
+    _door: Option<Door>,
+    knocks: Receiver<Knock>,
+    /// When the next suspension or pin ends by itself.
+    wake: Option<Instant>,
 }
 
 impl Agent {
@@ -54,6 +67,10 @@ impl Agent {
         let accepted = accept::last(&settings.host)?.map(Rc::new);
         let apps = BTreeMap::new();
         let systemd = Systemd::new();
+        let (knock, knocks) = channel(KNOCKS_MAX);
+        let door = Door::open(&settings.host.root.door(), knock)
+            .inspect_err(|error| error!(%error, "no command can give orders to this agent"))
+            .ok();
         Ok(Self {
             settings,
             shared,
@@ -67,6 +84,9 @@ impl Agent {
             departures,
             departed,
             systemd,
+            _door: door,
+            knocks,
+            wake: None,
         })
     }
 
@@ -96,6 +116,10 @@ impl Agent {
                     look_again = None;
                     self.complain();
                 }
+                Some(knock) = self.knocks.recv() => {
+                    look_again = self.answer(knock).or(look_again);
+                }
+                () = until(self.wake) => self.know_apps(),
                 Some(report) = self.ended.recv() => self.note(report),
                 Some(app) = self.departed.recv() => self.look_at(&app),
                 () = tokio::time::sleep_until(timer) => {
@@ -120,7 +144,7 @@ impl Agent {
     }
 
     /// Reads the state. What is wrong with it is complained about only if it stays.
-    fn look(&mut self) -> Option<Instant> {
+    pub(super) fn look(&mut self) -> Option<Instant> {
         match accept::newest(&self.settings) {
             Ok(accepted) => {
                 if self.complaint.take().is_some() {
@@ -167,28 +191,37 @@ impl Agent {
     }
 
     /// Brings what is known of each app up to the accepted state; what changed is due at once.
-    fn know_apps(&mut self) {
+    pub(super) fn know_apps(&mut self) {
         let apps = match apps(&self.shared, self.accepted.as_deref()) {
             Ok(apps) => apps,
             Err(error) => return error!(%error, "the apps of this host cannot be listed"),
         };
+        let mut ends = Vec::new();
         for app in apps {
             let wanted = self.wanted(&app);
-            let known = self.apps.entry(app).or_insert_with(AppState::new);
-            if *known.wanted.now.borrow() != wanted {
-                known.wanted.now.replace(wanted);
-                known.wanted.change.notify_waiters();
-                known.due = true;
-                known.not_before = None;
-            }
+            ends.extend(end_of(&wanted));
+            self.apps.entry(app).or_insert_with(AppState::new).want(wanted);
+        }
+        self.wake = ends.into_iter().min().map(moment_of);
+    }
+
+    /// The state's word under what operators decided here.
+    fn wanted(&self, app: &Name) -> Desired {
+        let word = match &self.accepted {
+            Some(accepted) => desired(accepted, app, &self.settings.environment),
+            None => Desired::NotInState,
+        };
+        let (dir, now) = (self.dir(app), Timestamp::now());
+        let change = Controls::change(&RealDisk, &dir, |controls| controls.end_what_is_over(now));
+        match change {
+            Ok((controls, ())) => word.under(&controls, now),
+            // The tick says so, and changes nothing.
+            Err(_) => word,
         }
     }
 
-    fn wanted(&self, app: &Name) -> Desired {
-        match &self.accepted {
-            Some(accepted) => desired(accepted, app, &self.settings.environment),
-            None => Desired::NotInState,
-        }
+    pub(super) fn dir(&self, app: &Name) -> AppDir {
+        self.settings.host.app_dir(app, &self.settings.environment)
     }
 
     fn all_due(&mut self) {
@@ -266,6 +299,22 @@ impl Agent {
 struct Ended {
     report: Report,
     living: Living,
+}
+
+/// When what is wanted changes by itself.
+fn end_of(wanted: &Desired) -> Option<Timestamp> {
+    match wanted {
+        Desired::Suspended { why, .. } => why.until,
+        Desired::Pinned { pin, .. } => Some(pin.until),
+        _ => None,
+    }
+}
+
+/// A moment of the wall clock on the clock that never jumps. It is looked at again then, so that a clock that was
+/// set in between ends nothing early; one that is set forward is noticed with the next look at everything.
+fn moment_of(end: Timestamp) -> Instant {
+    let left = Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default();
+    Instant::now() + left.clamp(SETTLE, INTERVAL)
 }
 
 /// Waits for a moment, or for ever.

@@ -41,6 +41,22 @@ impl AppState {
         Self { wanted, busy: false, due: true, not_before: None, said: None }
     }
 
+    /// What is wanted now. A change is due at once.
+    pub(super) fn want(&mut self, wanted: Desired) {
+        if *self.wanted.now.borrow() != wanted {
+            self.wanted.now.replace(wanted);
+            self.wanted.change.notify_waiters();
+            self.hurry();
+        }
+    }
+
+    /// Due at once, whatever it was waiting for.
+    pub(super) fn hurry(&mut self) {
+        self.due = true;
+        self.not_before = None;
+        self.said = None;
+    }
+
     /// Says something once, until something else is to be said.
     pub(super) fn say(&mut self, say: impl FnOnce(), what: &str) {
         if self.said.as_deref() != Some(what) {

@@ -7,6 +7,7 @@ mod accept;
 mod agent;
 mod apps;
 mod departures;
+mod orders;
 mod service;
 mod systemd;
 mod tick;
@@ -17,16 +18,18 @@ use std::rc::Rc;
 use landfall_store::Name;
 
 use crate::deploy::Asking;
+use crate::disk::RealDisk;
 use crate::host::{Host, HostError};
 use crate::plan::Desired;
 use crate::reconcile::Tick;
 use crate::record::RecordError;
-use crate::record::journal::Failure;
+use crate::record::journal::{Failure, Journal};
 use crate::source::SourceError;
 use crate::source::file::FileSource;
 use crate::status::{Around, SourceView};
 
 pub use accept::{Accepted, StateProblem, Tuning, desired, last, newest};
+pub use orders::block_of;
 pub use service::{Shared, Site};
 
 /// What an agent is started with.
@@ -102,6 +105,34 @@ pub async fn once(settings: Settings) -> Result<Vec<Report>, AgentError> {
         reports.push(Report { app, tick });
     }
     Ok(reports)
+}
+
+/// Reconciles one app once with the last accepted state, or without any. Only under the lock.
+pub async fn one(host: &Host, environment: &Name, app: &Name) -> Result<Report, AgentError> {
+    let secret = host.secret_or_new()?;
+    let shared = Shared::with_secret(host.clone(), environment.clone(), secret, crate::release::Tries::ONCE)?;
+    let accepted = accept::last(host)?;
+    let tuning = accepted.as_ref().map(|accepted| accepted.tuning(app, environment)).unwrap_or_default();
+    let wanted = match &accepted {
+        Some(accepted) => desired(accepted, app, environment),
+        None => Desired::NotInState,
+    };
+    let site = shared.site(app, tuning)?;
+    // What a crash cut short is finished first; what was ordered comes after it.
+    let cut_short = Journal::read(&RealDisk, &site.dir)?.is_some();
+    let mut tick = site.tick(wanted.clone(), Asking::NOTHING).await;
+    if cut_short && tick.is_ok() {
+        tick = site.tick(wanted.clone(), Asking::NOTHING).await;
+    }
+    let around = Around {
+        host: host.config.host.clone(),
+        wanted,
+        source: SourceView::Unknown,
+        state_commit: None,
+        agent: true,
+    };
+    crate::status::record(&site, &around).await?;
+    Ok(Report { app: app.clone(), tick })
 }
 
 fn is_about(wanted: &Desired, entry: &crate::record::history::Entry) -> bool {
