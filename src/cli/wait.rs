@@ -127,7 +127,7 @@ fn tell_stage(journal: &Journal, report: Report) {
     report.say(format!("  {}{name}", report.tone_err(&journal.stage.to_string(), Tone::Changing)));
 }
 
-fn tell_verdict(entry: &Entry, report: Report) {
+pub fn tell_verdict(entry: &Entry, report: Report) {
     let tone = match entry.result {
         Outcome::Healthy | Outcome::Removed => Tone::Good,
         Outcome::Superseded | Outcome::Interrupted => Tone::Changing,
@@ -149,7 +149,7 @@ fn tell_verdict(entry: &Entry, report: Report) {
     }
 }
 
-fn follow_error(error: FollowError) -> CliError {
+pub fn follow_error(error: FollowError) -> CliError {
     let reason = match &error {
         FollowError::Watch { .. } => "WatchFailed",
         FollowError::Record(_) => "RecordFailed",
