@@ -35,6 +35,7 @@ mod text;
 mod verdict;
 mod verify;
 mod wait;
+mod wait_for;
 mod watch;
 
 use std::path::PathBuf;
@@ -159,6 +160,7 @@ pub enum Command {
     Reconcile(order::Reconcile),
     Unpin(order::Unpin),
     Recover(order::Recover),
+    Wait(wait_for::WaitFor),
     /// Check, explain and describe the state file.
     #[command(subcommand)]
     State(state::State),
@@ -217,6 +219,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Reconcile(args) => order::reconcile(&args, context),
         Command::Unpin(args) => order::unpin(&args, context),
         Command::Recover(args) => order::recover(&args, context),
+        Command::Wait(args) => wait_for::run(&args, context),
         Command::State(command) => state::run(&command, context),
         Command::Describe(args) => describe::run(&args, context),
         Command::Logs(args) => logs::run(&args, context),

@@ -11,6 +11,7 @@ use landfall_store::remove;
 use crate::disk::{Disk, RealDisk};
 use crate::layout::AppDir;
 use crate::record::RecordError;
+use crate::record::controls::Controls;
 use crate::record::history::History;
 use crate::record::release::ReleaseRef;
 use crate::switch;
@@ -37,6 +38,7 @@ pub fn sweep(
 ) -> Result<Vec<String>, RecordError> {
     let mut needed: BTreeSet<String> = desired.map(str::to_owned).into_iter().collect();
     needed.extend(switch::named(&RealDisk, dir)?);
+    needed.extend(Controls::read(&RealDisk, dir)?.pin.map(|pin| pin.release.name));
     let releases = dir.releases();
     let gone = superfluous(&listed(&releases)?, &history.healthy(), keep_healthy, &needed);
     for name in &gone {

@@ -41,6 +41,7 @@ pub(super) struct Agent {
     shared: Rc<Shared>,
     pub(super) accepted: Option<Rc<Accepted>>,
     complaint: Option<String>,
+    source: SourceView,
     pub(super) apps: BTreeMap<Name, AppState>,
     events: UnboundedReceiver<()>,
     watch: FileWatch,
@@ -64,7 +65,13 @@ impl Agent {
         let (word, departed) = unbounded_channel();
         let departures = Departures::new(word);
         let watch = FileWatch::new(&settings.source, changed)?;
-        let accepted = accept::last(&settings.host)?.map(Rc::new);
+        // What runs is healed without any state, too.
+        let accepted = accept::last(&settings.host)
+            .inspect_err(
+                |error| error!(%error, "the last accepted state cannot be read; a new one is waited for"),
+            )
+            .unwrap_or_default()
+            .map(Rc::new);
         let apps = BTreeMap::new();
         let systemd = Systemd::new();
         let (knock, knocks) = channel(KNOCKS_MAX);
@@ -76,6 +83,7 @@ impl Agent {
             shared,
             accepted,
             complaint: None,
+            source: SourceView::Unknown,
             apps,
             events,
             watch,
@@ -145,11 +153,12 @@ impl Agent {
 
     /// Reads the state. What is wrong with it is complained about only if it stays.
     pub(super) fn look(&mut self) -> Option<Instant> {
-        match accept::newest(&self.settings) {
+        match accept::newest(&self.settings.source, self.accepted.as_deref()) {
             Ok(accepted) => {
                 if self.complaint.take().is_some() {
                     info!("the state is readable again");
                 }
+                self.see(accepted.view(Timestamp::now()));
                 self.accept(accepted);
                 None
             }
@@ -166,16 +175,26 @@ impl Agent {
     }
 
     fn complain(&mut self) {
-        match accept::newest(&self.settings) {
+        match accept::newest(&self.settings.source, self.accepted.as_deref()) {
             Ok(accepted) => self.accept(accepted),
             Err(problem) => {
                 let message = problem.to_string();
+                self.source = problem.view();
                 if self.complaint.as_ref() != Some(&message) {
                     error!(problem = %message, "the state cannot be used; the last accepted one stays in force");
                     self.complaint = Some(message);
                 }
             }
         }
+    }
+
+    fn see(&mut self, source: SourceView) {
+        if self.source != source
+            && let SourceView::Stale(end) = &source
+        {
+            warn!("the state says that it is good until {end} (`not_after`); it stays in force");
+        }
+        self.source = source;
     }
 
     fn accept(&mut self, accepted: Accepted) {
@@ -247,7 +266,7 @@ impl Agent {
                     let around = Around {
                         host: self.settings.host.config.host.clone(),
                         wanted: app.wanted.now.borrow().clone(),
-                        source: self.complaint.clone().map_or(SourceView::Ready, SourceView::Unreachable),
+                        source: self.source.clone(),
                         state_commit: None,
                         agent: true,
                     };

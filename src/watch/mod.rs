@@ -15,6 +15,7 @@ mod tick;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use jiff::Timestamp;
 use landfall_store::Name;
 
 use crate::deploy::Asking;
@@ -82,7 +83,8 @@ pub struct Report {
 pub async fn once(settings: Settings) -> Result<Vec<Report>, AgentError> {
     let _lock = settings.host.lock()?;
     let shared = Rc::new(Shared::new(&settings, crate::release::Tries::ONCE)?);
-    let accepted = accept::newest(&settings)?;
+    let accepted = accept::newest(&settings.source, accept::last(&settings.host)?.as_ref())?;
+    accept::keep(&settings.host, &accepted)?;
     let mut reports = Vec::new();
     for app in apps(&shared, Some(&accepted))? {
         let wanted = desired(&accepted, &app, &settings.environment);
@@ -97,7 +99,7 @@ pub async fn once(settings: Settings) -> Result<Vec<Report>, AgentError> {
         let around = Around {
             host: settings.host.config.host.clone(),
             wanted: desired(&accepted, &app, &settings.environment),
-            source: SourceView::Ready,
+            source: accepted.view(Timestamp::now()),
             state_commit: None,
             agent: true,
         };

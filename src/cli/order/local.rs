@@ -54,7 +54,7 @@ pub fn run(wish: &Wish<'_>, context: &Context) -> Outcome {
     let host = &looking.shared.host;
     match host.lock() {
         Ok(_lock) => {
-            let given = carry_out(host, &looking.environment, &word)?;
+            let given = carry_out(&looking, &word)?;
             context.report.line(&given.done.message);
             ended(tick(host, &looking.environment, wish.app)?.tick, context)
         }

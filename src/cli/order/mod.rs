@@ -19,6 +19,7 @@ use crate::door::{self, Answer, Denied, KnockError, Request};
 use crate::host::{Host, HostError};
 use crate::watch;
 
+pub use commands::duration;
 pub use commands::{Reconcile, Recover, Resume, Retry, Suspend, Unpin};
 pub use commands::{reconcile, recover, resume, retry, suspend, unpin};
 pub use local::{LocalArgs, Wish as LocalWish, run as roll_back_here};
@@ -50,7 +51,7 @@ fn give(looking: &Looking, word: Word) -> Result<Given, CliError> {
     looking.chosen(Some(&word.app))?;
     let host = &looking.shared.host;
     match host.lock() {
-        Ok(_lock) => carry_out(host, &looking.environment, &word),
+        Ok(_lock) => carry_out(looking, &word),
         Err(HostError::Locked { .. }) => {
             ask(host, Request::App(word)).map(|done| Given { done, by_agent: true })
         }
@@ -59,12 +60,9 @@ fn give(looking: &Looking, word: Word) -> Result<Given, CliError> {
 }
 
 /// The same work as the agent does, under the lock.
-fn carry_out(host: &Host, environment: &Name, word: &Word) -> Result<Given, CliError> {
-    let accepted = watch::last(host).ok().flatten();
-    let block_of = |artifact: &ArtifactId| {
-        accepted.as_ref().and_then(|accepted| watch::block_of(accepted, &word.app, environment, artifact))
-    };
-    let dir = host.app_dir(&word.app, environment);
+fn carry_out(looking: &Looking, word: &Word) -> Result<Given, CliError> {
+    let block_of = |artifact: &ArtifactId| looking.block_of(&word.app, artifact);
+    let dir = looking.dir(&word.app);
     let records = Records { dir: &dir, block_of: &block_of };
     let done = control::carry_out(word, &records, Timestamp::now()).map_err(order_error)?;
     Ok(Given { done, by_agent: false })
