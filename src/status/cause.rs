@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::{SourceView, View};
 use crate::desired::Suspension;
 use crate::plan::{Current, Desired, Facts, Hold, Plan, Refusal, decide};
+use crate::record::content::Content;
 use crate::record::controls::Pin;
 use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Drift, Failure, Journal, Stage};
@@ -18,6 +19,8 @@ pub(super) enum Cause {
         /// With env files that were edited since.
         env_changed: bool,
     },
+    /// What should run runs, and files of its release are not as they were prepared.
+    ContentChanged(Content),
     /// An attempt is in progress.
     Attempt(Journal),
     /// An attempt was begun and there is no agent to end it.
@@ -106,7 +109,10 @@ fn in_sync(view: &View, env_changed: bool) -> Cause {
         SourceView::Unreachable(why) => Cause::SourceUnreachable(why.clone()),
         SourceView::Rewound(why) => Cause::StateRewound(why.clone()),
         SourceView::Stale(end) => Cause::StateStale(*end),
-        SourceView::Ready | SourceView::Unknown => Cause::Fine { env_changed },
+        SourceView::Ready | SourceView::Unknown => match &view.content {
+            Some(content) => Cause::ContentChanged(content.clone()),
+            None => Cause::Fine { env_changed },
+        },
     }
 }
 

@@ -8,9 +8,11 @@ mod agent;
 mod apps;
 mod departures;
 mod orders;
+mod rounds;
 mod service;
 mod systemd;
 mod tick;
+mod tidy;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

@@ -9,7 +9,7 @@ use super::{AgentError, Settings, Tuning};
 use crate::config::OnEnvChange;
 use crate::deploy::{App, Asking};
 use crate::disk::{Disk, RealDisk};
-use crate::effects::{Effects, Supply, SystemClock};
+use crate::effects::{Effects, SystemClock};
 use crate::host::{Host, Secret};
 use crate::layout::AppDir;
 use crate::plan::{Desired, Running};
@@ -17,12 +17,10 @@ use crate::processes::{AppProcesses, Living, Managers, Service};
 use crate::reconcile::{Terms, Tick, reconcile};
 use crate::record::RecordError;
 use crate::record::controls::Controls;
-use crate::record::history::{History, Outcome};
-use crate::record::journal::{Class, Failure};
+use crate::record::history::History;
+use crate::record::journal::{Class, Failure, Journal};
 use crate::record::quarantine::Quarantine;
-use crate::record::release::ReleaseRef;
-use crate::release::{EnvFiles, HostSupply, Tries, clear, empty_trash, sweep};
-use crate::spec::RETAIN_RELEASES;
+use crate::release::{EnvFiles, HostSupply, Tries};
 use crate::start::direct::Direct;
 use crate::start::pm2::Pm2;
 use crate::start::{Account, Manager};
@@ -47,10 +45,10 @@ pub struct Site {
     pub dir: AppDir,
     /// What it is made of.
     pub service: Service,
-    supply: HostSupply,
+    pub(super) supply: HostSupply,
     processes: AppProcesses,
     clock: SystemClock,
-    retain: Option<u32>,
+    pub(super) retain: Option<u32>,
     terms: Terms,
 }
 
@@ -76,15 +74,8 @@ impl Shared {
         secret: Secret,
         tries: Tries,
     ) -> Result<Self, AgentError> {
-        let own = |error: std::io::Error| {
-            AgentError::Setup(Failure {
-                class: Class::Host,
-                reason: "NoExecutable".to_owned(),
-                message: format!("landfall cannot find its own program file: {error}"),
-            })
-        };
-        let direct: Rc<dyn Manager> = Rc::new(Direct::new().map_err(own)?);
-        let runner = Runner::new().map_err(own)?;
+        let direct: Rc<dyn Manager> = Rc::new(Direct::of_this_program());
+        let runner = Runner::of_this_program();
         Ok(Self { host, environment, secret, direct, runner, tries, looks_only: false })
     }
 
@@ -201,6 +192,23 @@ impl Site {
         }
     }
 
+    /// Looks over the files of the linked release, and keeps what differs. True: that is news.
+    pub async fn look_over(&self) -> Result<bool, Failure> {
+        let own = |error: RecordError| crate::release::failure(Class::Host, "RecordFailed", error);
+        let linked = || crate::switch::named(&RealDisk, &self.dir).map_err(own);
+        let Some(name) = linked()? else { return Ok(false) };
+        let found = self.supply.look_over(name.clone()).await?;
+        // An attempt may have begun meanwhile: what it leaves is looked at next time.
+        if linked()? != Some(name) || Journal::read(&RealDisk, &self.dir).map_err(own)?.is_some() {
+            return Ok(false);
+        }
+        let news = found.keep(&RealDisk, &self.dir).map_err(own)?;
+        if news {
+            tracing::warn!(app = %self.service.app, release = %found.release, "looked over the files of the release: {found}");
+        }
+        Ok(news)
+    }
+
     /// One tick.
     pub async fn tick(&self, wanted: Desired, asking: Asking<'_>) -> Result<Tick, RecordError> {
         if !matches!(wanted, Desired::Absent) {
@@ -213,54 +221,7 @@ impl Site {
             tracing::info_span!("app", name = %self.service.app, environment = %self.service.environment);
         let tick = reconcile(&mut app, self.effects(), wanted, self.terms, asking);
         let tick = tracing::Instrument::instrument(tick, span).await?;
-        match &tick {
-            Tick::Attempted(entry) if entry.result == Outcome::Healthy => {
-                self.clean(&app, entry.release.as_ref()).await;
-            }
-            Tick::Attempted(entry) if entry.result == Outcome::Removed => self.clear(&app),
-            Tick::Removed => self.clear(&app),
-            _ => {}
-        }
+        self.tidy(&app, &tick).await;
         Ok(tick)
-    }
-
-    /// Old releases go; trouble with that never changes a verdict.
-    async fn clean(&self, app: &App, desired: Option<&ReleaseRef>) {
-        let spec = match desired {
-            Some(release) => self.supply.load(&release.name).await.ok().and_then(|record| record.spec.retain),
-            None => None,
-        };
-        let keep = self.retain.or(spec).unwrap_or(RETAIN_RELEASES) as usize;
-        match sweep(&self.dir, &app.history, keep, desired.map(|release| release.name.as_str())) {
-            Ok(gone) if gone.is_empty() => {}
-            Ok(gone) => {
-                tracing::info!(app = %app.name, releases = ?gone, "old releases removed");
-                self.delete_in_the_background();
-            }
-            Err(error) => tracing::warn!(app = %app.name, %error, "old releases were not removed"),
-        }
-    }
-
-    /// Every release of an app that the state removed goes, once nothing of it is in service.
-    fn clear(&self, app: &App) {
-        match clear(&self.dir) {
-            Ok(gone) if gone.is_empty() => {}
-            Ok(gone) => {
-                let kept = self.dir.shared();
-                tracing::info!(app = %app.name, releases = ?gone, kept = %kept.display(), "removed, as the state asks");
-                self.delete_in_the_background();
-            }
-            Err(error) => tracing::warn!(app = %app.name, %error, "its releases were not removed"),
-        }
-    }
-
-    /// What was set aside is deleted on a thread of its own; what a dying agent leaves of it, the next cleaning takes.
-    fn delete_in_the_background(&self) {
-        let dir = self.dir.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = empty_trash(&dir) {
-                tracing::warn!(%error, "what was set aside was not deleted; the next cleaning tries again");
-            }
-        });
     }
 }
