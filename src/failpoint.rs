@@ -28,3 +28,16 @@ pub fn reach(stage: Stage, edge: Edge) {
 /// Passes a moment.
 #[cfg(not(feature = "sim"))]
 pub const fn reach(_: Stage, _: Edge) {}
+
+/// The factor of a pause between tries. With `sim`, `LANDFALL_PAUSES=<factor>` shortens all of them alike.
+#[cfg(feature = "sim")]
+pub fn hastened(factor: f64) -> f64 {
+    let by = std::env::var("LANDFALL_PAUSES").ok().and_then(|by| by.parse::<f64>().ok());
+    factor * by.unwrap_or(1.0)
+}
+
+/// The factor of a pause between tries.
+#[cfg(not(feature = "sim"))]
+pub const fn hastened(factor: f64) -> f64 {
+    factor
+}

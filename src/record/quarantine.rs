@@ -5,7 +5,7 @@ use landfall_store::{ArtifactId, Digest};
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
-use super::journal::Failure;
+use super::journal::{Failure, Stage};
 use super::release::ReleaseRef;
 use super::sealed::{self, Sealed};
 use crate::disk::Disk;
@@ -26,11 +26,28 @@ pub struct Quarantined {
     pub left: bool,
 }
 
+/// Two attempts in a row at the same artifact that were cut short in the same stage: the stage itself may be
+/// what brings the agent or the machine down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interrupted {
+    /// On the way to which artifact.
+    pub artifact: ArtifactId,
+    /// The release of it, if that was known by then.
+    pub identity: Option<Digest>,
+    /// In which stage.
+    pub stage: Stage,
+    /// The second of the two attempts.
+    pub attempt: u64,
+}
+
 /// All of an app's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantine {
     /// Newest last.
     pub items: Vec<Quarantined>,
+    /// What is held because it was cut short twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<Interrupted>,
 }
 
 impl Sealed for Quarantine {
@@ -53,6 +70,12 @@ impl Quarantine {
         self.items.iter().find(|item| item.release.identity == identity && !item.left)
     }
 
+    /// The hold on this artifact, unless its release here is another one by now.
+    pub fn holds(&self, artifact: ArtifactId, identity: Option<Digest>) -> Option<&Interrupted> {
+        let changed = |held: &Interrupted| matches!((held.identity, identity), (Some(then), Some(now)) if then != now);
+        self.interrupted.as_ref().filter(|held| held.artifact == artifact && !changed(held))
+    }
+
     /// Adds a failed release, in place of what was known of it.
     pub fn add(&mut self, item: Quarantined) {
         self.items.retain(|old| old.release.identity != item.release.identity);
@@ -62,7 +85,8 @@ impl Quarantine {
     /// Notes that the state now names `desired`. Entries for other artifacts are left behind.
     /// Returns whether anything changed.
     pub fn moved_to(&mut self, desired: ArtifactId) -> bool {
-        let mut changed = false;
+        let interrupted = self.interrupted.take_if(|held| held.artifact != desired);
+        let mut changed = interrupted.is_some();
         for item in &mut self.items {
             if item.release.artifact != desired && !item.left {
                 item.left = true;
@@ -76,6 +100,7 @@ impl Quarantine {
     pub fn lift(&mut self, identity: Digest) -> bool {
         let before = self.items.len();
         self.items.retain(|item| item.release.identity != identity);
-        self.items.len() != before
+        let interrupted = self.interrupted.take_if(|held| held.identity == Some(identity));
+        self.items.len() != before || interrupted.is_some()
     }
 }

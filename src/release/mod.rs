@@ -15,13 +15,13 @@ mod vault;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use landfall_store::cache::HostCache;
 use landfall_store::{Artifact, ArtifactId, Tree, TreeId};
+use tokio::sync::Semaphore;
 
 use crate::disk::{Disk, RealDisk};
-use crate::effects::{Depth, Fetched, Known, Supply};
+use crate::effects::{Depth, Fetched, Known, Place as PreparePlace, Stepped, Supply};
 use crate::host::{Host, Secret};
 use crate::layout::ReleaseDir;
 use crate::pending::Pending;
@@ -29,41 +29,18 @@ use crate::processes::Service;
 use crate::record::journal::{Class, Failure};
 use crate::record::release::{Progress, ReleaseRecord, ReleaseRef};
 use crate::record::sealed;
-use crate::spec::{ReleaseSpec, StepKind};
+use crate::spec::{ReleaseSpec, StepSpec};
 
 pub use envs::EnvFiles;
 pub use inspect::{Checkable, is_intact};
 pub use retention::sweep;
 use vault::Vault;
 
-/// How often, and how patiently, a store is asked.
-#[derive(Debug, Clone, Copy)]
-pub struct Tries {
-    /// At most this many.
-    pub count: u32,
-    /// The pause after the first; each later one is twice as long.
-    pub first_pause: Duration,
-    /// No pause is longer.
-    pub longest_pause: Duration,
-}
-
-impl Tries {
-    /// An agent's patience.
-    pub const AGENT: Self =
-        Self { count: 5, first_pause: Duration::from_secs(2), longest_pause: Duration::from_secs(60) };
-    /// One try: somebody is waiting who can try again.
-    pub const ONCE: Self = Self { count: 1, first_pause: Duration::ZERO, longest_pause: Duration::ZERO };
-
-    /// The pause after try number `tried`, ± 20 % so that a fleet does not ask in step.
-    fn pause(&self, tried: u32) -> Duration {
-        let doubled = self.first_pause.saturating_mul(1 << tried.saturating_sub(1).min(16));
-        doubled.min(self.longest_pause).mul_f64(0.8 + 0.4 * fastrand::f64())
-    }
-}
-
 /// Makes releases of one service.
 pub struct HostSupply {
     inner: Arc<Inner>,
+    /// Of all apps of this host together.
+    places: Arc<Semaphore>,
 }
 
 /// Shared with the threads that do the blocking work.
@@ -73,7 +50,6 @@ struct Inner {
     service: Place,
     env_files: EnvFiles,
     cache: OnceLock<HostCache>,
-    tries: Tries,
 }
 
 /// What of a service the blocking work needs: plain data.
@@ -90,7 +66,7 @@ struct Place {
 impl HostSupply {
     /// The supply of this service on this host. The host cache is opened with its first use, so that looking
     /// at a host makes nothing on it.
-    pub fn new(host: Host, secret: Secret, service: &Service, env_files: EnvFiles, tries: Tries) -> Self {
+    pub fn new(host: Host, secret: Secret, service: &Service, env_files: EnvFiles, places: Arc<Semaphore>) -> Self {
         let cache = OnceLock::new();
         let service = Place {
             app: service.app.clone(),
@@ -101,7 +77,7 @@ impl HostSupply {
             start: service.start,
             runner: service.runner.clone(),
         };
-        Self { inner: Arc::new(Inner { host, secret, service, env_files, cache, tries }) }
+        Self { inner: Arc::new(Inner { host, secret, service, env_files, cache }), places }
     }
 
     /// Runs blocking work on a thread of its own, so that other apps go on.
@@ -204,44 +180,49 @@ impl Supply for HostSupply {
     }
 
     fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Failure>> {
-        Box::pin(async move {
-            let mut tried = 0;
-            loop {
-                tried += 1;
-                let id = *artifact;
-                match self.blocking(move |inner| inner.bring(&id)).await {
-                    Err(failure) if failure.class == Class::Supply && tried < self.inner.tries.count => {
-                        let pause = self.inner.tries.pause(tried);
-                        tracing::warn!(artifact = %id.short(), tried, ?pause, %failure.message, "fetch failed");
-                        tokio::time::sleep(pause).await;
-                    }
-                    ended => return ended,
-                }
-            }
+        let id = *artifact;
+        Box::pin(self.blocking(move |inner| inner.bring(&id)))
+    }
+
+    fn place<'a>(&'a self) -> Pending<'a, PreparePlace> {
+        Box::pin(async {
+            let place = Arc::clone(&self.places).acquire_owned().await;
+            place.map_or_else(|_| PreparePlace::free(), PreparePlace::one_of_few)
         })
     }
 
-    fn prepare<'a>(&'a self, fetched: &'a Fetched, attempt: u64) -> Pending<'a, Result<(), Failure>> {
-        Box::pin(async move {
-            let mut tried = 0;
-            loop {
-                tried += 1;
-                let record = fetched.record.clone();
-                self.blocking(move |inner| inner.build(&record)).await?;
-                match self.run_steps(&fetched.record, StepKind::Prepare, attempt).await {
-                    Err(failure) if failure.class == Class::Prepare && tried < steps::PREPARE_TRIES => {
-                        let pause = steps::PREPARE_PAUSES.pause(tried);
-                        tracing::warn!(tried, ?pause, %failure.message, "prepare failed, trying again in a fresh copy");
-                        tokio::time::sleep(pause).await;
-                    }
-                    ended => return ended,
-                }
-            }
-        })
+    fn build<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>> {
+        let record = fetched.record.clone();
+        Box::pin(self.blocking(move |inner| inner.build(&record)))
     }
 
-    fn migrate<'a>(&'a self, fetched: &'a Fetched, attempt: u64) -> Pending<'a, Result<(), Failure>> {
-        Box::pin(async move { self.run_steps(&fetched.record, StepKind::Migrate, attempt).await })
+    fn step<'a>(
+        &'a self,
+        record: &'a ReleaseRecord,
+        step: &'a StepSpec,
+        attempt: u64,
+        give_way: Pending<'a, ()>,
+    ) -> Pending<'a, Result<Stepped, Failure>> {
+        Box::pin(self.run_step(record, step, attempt, give_way))
+    }
+
+    fn migrates(&self) -> bool {
+        self.inner.host.config.migrator
+    }
+
+    fn check<'a>(
+        &'a self,
+        record: &'a ReleaseRecord,
+        step: &'a StepSpec,
+        attempt: u64,
+        give_way: Pending<'a, ()>,
+    ) -> Pending<'a, Result<Option<String>, Failure>> {
+        Box::pin(self.run_check(record, step, attempt, give_way))
+    }
+
+    fn discard<'a>(&'a self, release: &'a ReleaseRef) -> Pending<'a, Result<(), Failure>> {
+        let name = release.name.clone();
+        Box::pin(self.blocking(move |inner| inner.discard(&name)))
     }
 
     fn finish<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>> {
@@ -264,10 +245,6 @@ impl Supply for HostSupply {
             let release = release.clone();
             self.blocking(move |inner| inner.check(&release, depth)).await
         })
-    }
-
-    fn after<'a>(&'a self, record: &'a ReleaseRecord, attempt: u64) -> Pending<'a, Result<(), Failure>> {
-        Box::pin(async move { self.run_steps(record, StepKind::After, attempt).await })
     }
 }
 
