@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 use super::accept::{self, Accepted, desired};
 use super::apps::{AppState, RECORD_PAUSE, jittered};
 use super::service::Shared;
+use super::systemd::{Systemd, summary};
 use super::tick::tick;
 use super::{AgentError, Report, Settings, apps};
 use crate::plan::Desired;
@@ -35,6 +36,7 @@ pub(super) struct Agent {
     watch: FileWatch,
     ended: UnboundedReceiver<Report>,
     end: UnboundedSender<Report>,
+    systemd: Systemd,
 }
 
 impl Agent {
@@ -45,13 +47,15 @@ impl Agent {
         let watch = FileWatch::new(&settings.source, changed)?;
         let accepted = accept::last(&settings.host)?.map(Rc::new);
         let apps = BTreeMap::new();
-        Ok(Self { settings, shared, accepted, complaint: None, apps, events, watch, ended, end })
+        let systemd = Systemd::new();
+        Ok(Self { settings, shared, accepted, complaint: None, apps, events, watch, ended, end, systemd })
     }
 
     pub(super) async fn run(mut self) -> Result<(), AgentError> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(AgentError::Signals)?;
         info!(
             host = %self.settings.host.config.host, environment = %self.settings.environment,
             state = %self.settings.source.path().display(), "watching"
@@ -59,8 +63,10 @@ impl Agent {
         let mut look_again = self.look();
         let mut timer = Instant::now() + jittered(INTERVAL);
         self.all_due();
+        self.systemd.ready();
         loop {
             self.dispatch();
+            self.systemd.status(self.summary());
             tokio::select! {
                 Some(()) = self.events.recv() => {
                     while self.events.try_recv().is_ok() {}
@@ -78,10 +84,17 @@ impl Agent {
                     look_again = self.look();
                     self.all_due();
                 }
+                Some(()) = hangup.recv() => {
+                    self.systemd.reloading();
+                    look_again = self.reload()?;
+                    self.systemd.ready();
+                }
+                () = self.systemd.sign_is_due() => self.systemd.sign_of_life(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
         }
+        self.systemd.stopping();
         info!("stopping; the apps go on");
         Ok(())
     }
@@ -98,6 +111,14 @@ impl Agent {
             }
             Err(_) => Some(Instant::now() + SETTLE),
         }
+    }
+
+    /// Looks at everything again, because somebody asked for it.
+    fn reload(&mut self) -> Result<Option<Instant>, AgentError> {
+        self.watch.follow()?;
+        let look_again = self.look();
+        self.all_due();
+        Ok(look_again)
     }
 
     fn complain(&mut self) {
@@ -196,6 +217,12 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// What the agent does, in one line.
+    fn summary(&self) -> String {
+        let busy = self.apps.iter().filter(|(_, app)| app.busy).map(|(name, _)| name.as_str());
+        summary(self.apps.len(), &busy.collect::<Vec<_>>(), self.complaint.as_deref())
     }
 
     fn note(&mut self, report: &Report) {

@@ -7,6 +7,7 @@ mod accept;
 mod agent;
 mod apps;
 mod service;
+mod systemd;
 mod tick;
 
 use std::collections::BTreeSet;

@@ -209,8 +209,12 @@ impl Host {
 
     /// Starts the agent; what it logs goes to `agent.log`.
     pub fn start_agent(&mut self) {
+        self.start_agent_as(self.landfall(&["watch"]));
+    }
+
+    /// Starts the agent by a command of the test's own.
+    pub fn start_agent_as(&mut self, mut command: Command) {
         let log = std::fs::File::options().append(true).create(true).open(self.dir.join("agent.log"));
-        let mut command = self.landfall(&["watch"]);
         command.stdout(Stdio::null()).stderr(log.expect("the agent's log"));
         self.agent = Some(command.spawn().expect("the agent"));
     }
