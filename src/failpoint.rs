@@ -1,5 +1,7 @@
 //! Named moments of an attempt at which tests kill the agent. Without the feature `sim` there are none.
 
+use std::time::Duration;
+
 use crate::record::journal::Stage;
 
 /// Moments around a stage.
@@ -29,15 +31,15 @@ pub fn reach(stage: Stage, edge: Edge) {
 #[cfg(not(feature = "sim"))]
 pub const fn reach(_: Stage, _: Edge) {}
 
-/// The factor of a pause between tries. With `sim`, `LANDFALL_PAUSES=<factor>` shortens all of them alike.
+/// A pause between tries. With `sim`, `LANDFALL_PAUSES=<factor>` shortens all of them alike.
 #[cfg(feature = "sim")]
-pub fn hastened(factor: f64) -> f64 {
+pub fn hastened(pause: Duration) -> Duration {
     let by = std::env::var("LANDFALL_PAUSES").ok().and_then(|by| by.parse::<f64>().ok());
-    factor * by.unwrap_or(1.0)
+    by.map_or(pause, |by| pause.mul_f64(by))
 }
 
-/// The factor of a pause between tries.
+/// A pause between tries.
 #[cfg(not(feature = "sim"))]
-pub const fn hastened(factor: f64) -> f64 {
-    factor
+pub const fn hastened(pause: Duration) -> Duration {
+    pause
 }

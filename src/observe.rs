@@ -83,7 +83,7 @@ fn recent(history: &History, desired: &Desired, current: &Current) -> Recent {
     let not_supplied = history.last().is_some_and(|entry| {
         let class = entry.failure.as_ref().map(|failure| failure.class);
         matches!(desired, Desired::Target(target) if target.artifact == entry.target.artifact)
-            && matches!(class, Some(Class::Supply | Class::Host))
+            && matches!(class, Some(Class::Supply | Class::Transient | Class::Manager | Class::Host))
     });
     let failed_restarts = history
         .entries()
@@ -93,6 +93,8 @@ fn recent(history: &History, desired: &Desired, current: &Current) -> Recent {
             entry.result == Outcome::Failed
                 && matches!(entry.stage, Stage::Starting | Stage::Verifying)
                 && entry.release.as_ref() == current.release()
+                // A manager that is down says nothing about the release.
+                && entry.failure.as_ref().is_none_or(|failure| failure.class.blames_the_release())
         })
         .count();
     Recent { not_supplied, failed_restarts: u32::try_from(failed_restarts).unwrap_or(u32::MAX) }

@@ -10,7 +10,7 @@ use crate::plan::{Current, Desired, Facts, Plan, Recent, Running, decide};
 use crate::record::journal::Journal;
 use crate::record::quarantine::Quarantine;
 use crate::record::release::ReleaseRecord;
-use crate::release::Tries;
+use crate::retry::Patience;
 use crate::watch::{Accepted, AgentError, Shared, desired};
 
 /// The decision, and all it rests on.
@@ -69,7 +69,7 @@ async fn on_a_known_host(
     wanted: Desired,
     secret: Secret,
 ) -> Result<Outlook, AgentError> {
-    let shared = Shared::with_secret(host.clone(), environment.clone(), secret, Tries::ONCE)?;
+    let shared = Shared::with_secret(host.clone(), environment.clone(), secret, Patience::Once)?;
     let site = shared.site(app, accepted.tuning(app, environment))?;
     let mut seen = site.app()?;
     // As the agent will: what the state has left behind gets one more attempt.

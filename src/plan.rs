@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::record::journal::{Failure, Target};
-use crate::record::quarantine::Quarantine;
+use crate::record::quarantine::{Interrupted, Quarantine};
 use crate::record::release::ReleaseRef;
 
 /// What the accepted state says of this app here.
@@ -146,6 +146,8 @@ pub enum Hold {
     CurrentBroken(String),
     /// What runs stopped and did not come back.
     WillNotRun(ReleaseRef),
+    /// Two attempts in a row were cut short in the same stage.
+    Interrupted(Interrupted),
 }
 
 /// Why a release is not tried.
@@ -177,6 +179,13 @@ impl fmt::Display for Hold {
                 release.version,
                 release.artifact.short()
             ),
+            Self::Interrupted(held) => write!(
+                f,
+                "the agent died twice in a row while it was {} {}, the last time in attempt {}",
+                held.stage,
+                held.artifact.short(),
+                held.attempt
+            ),
         }
     }
 }
@@ -205,6 +214,9 @@ pub fn decide(facts: &Facts) -> Plan {
         return Plan::Hold(Hold::CurrentBroken(why.clone()));
     }
     let plan = towards_the_desired(facts);
+    if let Some(proved) = better_than_nothing(&plan, facts) {
+        return Plan::Deploy { target: going_back_to(proved), reuse: Some(proved.clone()) };
+    }
     match stopped(facts) {
         Some(release) if !goes_elsewhere(&plan, facts) => restart(facts, release),
         _ => plan,
@@ -226,12 +238,36 @@ fn towards_the_desired(facts: &Facts) -> Plan {
     if let Some(refusal) = quarantined(facts, target) {
         return Plan::Refuse(refusal);
     }
+    let identity = facts.candidate.as_ref().map(|candidate| candidate.release.identity);
+    if let Some(held) = facts.quarantine.holds(target.artifact, identity) {
+        return Plan::Hold(Hold::Interrupted(held.clone()));
+    }
     let reuse = facts
         .candidate
         .as_ref()
         .filter(|candidate| candidate.prepared)
         .map(|candidate| candidate.release.clone());
     Plan::Deploy { target: target.clone(), reuse }
+}
+
+/// The last healthy release, if what is linked never proved itself (a newer state came while it was on trial)
+/// and nothing newer can take its place now.
+fn better_than_nothing<'a>(plan: &Plan, facts: &'a Facts) -> Option<&'a ReleaseRef> {
+    let stuck = match plan {
+        Plan::Refuse(_) | Plan::Hold(Hold::Interrupted(_)) => true,
+        Plan::Deploy { .. } => facts.recent.not_supplied,
+        _ => false,
+    };
+    let (current, proved) = (facts.current.release()?, facts.healthy.first()?);
+    (stuck && current != proved).then_some(proved)
+}
+
+fn going_back_to(release: &ReleaseRef) -> Target {
+    Target {
+        by: Some("landfall".to_owned()),
+        why: Some("what is in service never proved healthy, and what is wanted cannot be had".to_owned()),
+        ..Target::of(release.artifact)
+    }
 }
 
 /// The linked release, if it proved healthy and does not run.
@@ -297,7 +333,7 @@ pub fn revert_target(healthy: &[ReleaseRef], failed: Option<&ReleaseRef>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::journal::Class;
+    use crate::record::journal::{Class, Stage};
     use crate::record::quarantine::Quarantined;
     use jiff::Timestamp;
     use landfall_store::{ArtifactId, Digest};
@@ -338,6 +374,7 @@ mod tests {
                 since: Timestamp::UNIX_EPOCH,
                 left,
             }],
+            interrupted: None,
         }
     }
 
@@ -414,6 +451,44 @@ mod tests {
         let mut facts = Facts { running: Running::No, ..running_a_wanting("a") };
         facts.recent.failed_restarts = FAILED_RESTARTS_MAX;
         assert_eq!(decide(&facts), Plan::Hold(Hold::WillNotRun(release("a"))));
+    }
+
+    #[test]
+    fn an_unproved_release_does_not_stay_in_service_when_nothing_newer_can_take_its_place() {
+        // `b` was on trial when `c` came.
+        let on_trial = Facts { current: Current::Release(release("b")), ..running_a_wanting("c") };
+        let back =
+            |facts: &Facts| matches!(decide(facts), Plan::Deploy { reuse: Some(r), .. } if r == release("a"));
+        assert!(!back(&on_trial), "`c` is tried first");
+        let refused = Facts { quarantine: quarantine("c", false), ..on_trial.clone() };
+        assert!(back(&refused));
+        let blocked = Desired::Blocked { target: target("c"), reason: "r".into() };
+        assert!(back(&Facts { desired: blocked, ..on_trial.clone() }));
+        let mut not_supplied = on_trial.clone();
+        not_supplied.recent.not_supplied = true;
+        assert!(back(&not_supplied));
+        not_supplied.current = Current::Release(release("a"));
+        assert!(!back(&not_supplied), "`a` proved itself and stays");
+        let suspended = Facts { desired: Desired::NotInState, ..refused };
+        assert!(!back(&suspended), "what runs stays when the state says nothing of it");
+    }
+
+    #[test]
+    fn a_release_whose_attempts_were_cut_short_twice_is_held_until_something_changes() {
+        let mut facts = running_a_wanting("b");
+        let held = Interrupted {
+            artifact: target("b").artifact,
+            identity: Some(release("b").identity),
+            stage: Stage::Preparing,
+            attempt: 3,
+        };
+        facts.quarantine.interrupted = Some(held.clone());
+        assert_eq!(decide(&facts), Plan::Hold(Hold::Interrupted(held)));
+        let mut other_env = facts.clone();
+        other_env.candidate.as_mut().unwrap().release.identity = Digest::of(b"another env");
+        assert!(matches!(decide(&other_env), Plan::Deploy { .. }));
+        assert!(facts.quarantine.moved_to(target("a").artifact), "the state has been elsewhere");
+        assert!(matches!(decide(&facts), Plan::Deploy { .. }));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::failpoint::hastened;
 use crate::record::journal::{Class, Stage};
 
 /// Tries of one thing, and the pauses between them.
@@ -34,6 +35,9 @@ const PREPARE: Schedule = schedule(3, 5, 180);
 /// A migration that says by exit status 75 that it met a lock: another host may be migrating.
 const LOCK: Schedule = schedule(3, 10, 10);
 
+/// Questions to a migration's check, on a host that waits for another to migrate: until the step's timeout.
+pub const AWAIT: Schedule = schedule(u32::MAX, 2, 30);
+
 /// Attempts after one that failed for what lies outside the host: every 10 minutes, for ever.
 const OUTSIDE: Schedule = schedule(u32::MAX, 600, 600);
 /// Attempts after one that failed for this host's own trouble: soon at first.
@@ -49,7 +53,7 @@ impl Jitter {
 
     /// A fresh draw.
     pub fn draw() -> Self {
-        Self(crate::failpoint::hastened(0.8 + 0.4 * fastrand::f64()))
+        Self(0.8 + 0.4 * fastrand::f64())
     }
 
     /// A pause of about this length.
@@ -65,7 +69,7 @@ impl Schedule {
             return None;
         }
         let doubled = self.first.saturating_mul(1 << failed.saturating_sub(1).min(16));
-        Some(jitter.spread(doubled.min(self.longest)))
+        Some(hastened(jitter.spread(doubled.min(self.longest))))
     }
 }
 
@@ -119,7 +123,9 @@ mod tests {
         assert_eq!(agent(Class::Prepare, Stage::Preparing), [5, 10]);
         assert_eq!(agent(Class::Transient, Stage::Preparing), [5, 10]);
         assert_eq!(agent(Class::Transient, Stage::Migrating), [10, 10]);
-        for class in [Class::Migrate, Class::Start, Class::Health, Class::Refused, Class::Host, Class::Manager] {
+        for class in
+            [Class::Migrate, Class::Start, Class::Health, Class::Refused, Class::Host, Class::Manager]
+        {
             for stage in [Stage::Fetching, Stage::Preparing, Stage::Migrating, Stage::Verifying] {
                 assert_eq!(agent(class, stage), [], "{class:?} in {stage}");
             }
@@ -159,7 +165,10 @@ mod tests {
     fn pauses_stay_within_a_fifth_of_their_length() {
         for jitter in (0..1_000).map(|_| Jitter::draw()) {
             let pause = SUPPLY.pause(1, jitter).unwrap();
-            assert!((Duration::from_millis(1_600)..=Duration::from_millis(2_400)).contains(&pause), "{pause:?}");
+            assert!(
+                (Duration::from_millis(1_600)..=Duration::from_millis(2_400)).contains(&pause),
+                "{pause:?}"
+            );
         }
     }
 }

@@ -40,14 +40,6 @@ pub fn run(args: &Watch, context: &Context) -> Outcome {
         )
         .hint("remove [trust] from host.toml to run without, or wait for a landfall that verifies"));
     }
-    if !host.config.migrator {
-        return Err(CliError::new(
-            Exit::Invalid,
-            "MigratorNotBuilt",
-            "host.toml says `migrator = false`, and this landfall runs migrate steps on every host",
-        )
-        .hint("remove `migrator` if the migrator takes its own lock, as Prisma, Flyway and the like do"));
-    }
     if host.config.cache_max_bytes.is_some() {
         context
             .report

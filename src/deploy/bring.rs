@@ -175,12 +175,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// A newer state ends a prepare step, and all that it started, before anything else happens.
-    async fn prepare_step(
-        &self,
-        record: &ReleaseRecord,
-        step: &StepSpec,
-        place: Place,
-    ) -> Result<(), Stop> {
+    async fn prepare_step(&self, record: &ReleaseRecord, step: &StepSpec, place: Place) -> Result<(), Stop> {
         self.safe_point()?;
         let run = self.effects.supply.step(record, step, self.journal.attempt, self.until_superseded());
         let mut run = pin!(run);
@@ -234,7 +229,8 @@ impl<'a> Attempt<'a> {
         let end_ms = self.effects.clock.monotonic_ms().saturating_add(step.timeout.0);
         let until = self.in_wall_time(step.timeout.duration());
         for asked in 1.. {
-            let check = self.effects.supply.check(record, step, self.journal.attempt, self.until_superseded());
+            let check =
+                self.effects.supply.check(record, step, self.journal.attempt, self.until_superseded());
             let Some(complaint) = check.instrument(span(Stage::Migrating)).await? else { break };
             self.safe_point()?;
             let failure = Failure {

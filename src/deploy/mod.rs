@@ -20,7 +20,7 @@ use crate::layout::AppDir;
 use crate::pending::Pending;
 use crate::record::RecordError;
 use crate::record::history::{Entry, History, Outcome};
-use crate::record::journal::{Class, Failure, Journal, Stage, Target};
+use crate::record::journal::{After, Class, Failure, Journal, Stage, Target};
 use crate::record::quarantine::{Interrupted, Quarantine};
 use crate::record::release::ReleaseRef;
 use attempt::Attempt;
@@ -104,6 +104,7 @@ pub async fn restart(
 ) -> Result<Entry, RecordError> {
     let mut attempt = Attempt::begin(app, effects, &order, asking);
     attempt.journal.to = Some(release.clone());
+    attempt.journal.after = Some(After::Done);
     attempt.enter(Stage::Starting)?;
     let verdict = match attempt.effects.supply.verify(&release, Depth::Fast).await {
         Ok(record) => attempt.start_and_verify(&record).await?,

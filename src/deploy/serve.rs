@@ -76,7 +76,7 @@ impl Attempt<'_> {
             }
         };
         keep_across_reboot(self.effects, &record).await;
-        if !self.heals && record.steps(StepKind::After).next().is_some() {
+        if record.steps(StepKind::After).next().is_some() {
             self.run_after_steps(&record).await?;
         }
         Ok(())
@@ -130,10 +130,7 @@ impl Attempt<'_> {
                 let message = format!("{}; and going back failed: {}", failure.message, second.message);
                 // A manager that is down is tried again; whatever else is wrong needs a person.
                 let class = if second.class == Class::Manager { Class::Manager } else { failure.class };
-                self.end(
-                    Outcome::Failed,
-                    Some(Failure { class, reason: "RevertFailed".to_owned(), message }),
-                )
+                self.end(Outcome::Failed, Some(Failure { class, reason: "RevertFailed".to_owned(), message }))
             }
         }
     }

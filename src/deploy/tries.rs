@@ -100,9 +100,4 @@ impl<'a> Attempt<'a> {
         let now = self.effects.clock.wall();
         now.checked_add(jiff::SignedDuration::try_from(pause).unwrap_or_default()).unwrap_or(now)
     }
-
-    /// The stage the attempt is in.
-    pub(super) const fn stage(&self) -> Stage {
-        self.journal.stage
-    }
 }

@@ -72,7 +72,8 @@ impl Quarantine {
 
     /// The hold on this artifact, unless its release here is another one by now.
     pub fn holds(&self, artifact: ArtifactId, identity: Option<Digest>) -> Option<&Interrupted> {
-        let changed = |held: &Interrupted| matches!((held.identity, identity), (Some(then), Some(now)) if then != now);
+        let changed =
+            |held: &Interrupted| matches!((held.identity, identity), (Some(then), Some(now)) if then != now);
         self.interrupted.as_ref().filter(|held| held.artifact == artifact && !changed(held))
     }
 

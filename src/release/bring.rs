@@ -100,7 +100,8 @@ impl Inner {
                 format!("{id} requires `{unknown}`, which this landfall cannot do: install a newer one"),
             );
         }
-        let applying = |step: &&StepSpec| step.kind == StepKind::Migrate && applies(&step.roles, &self.service.roles);
+        let applying =
+            |step: &&StepSpec| step.kind == StepKind::Migrate && applies(&step.roles, &self.service.roles);
         if !self.host.config.migrator
             && let Some(step) = spec.steps.iter().filter(applying).find(|step| step.check.is_none())
         {

@@ -66,7 +66,13 @@ struct Place {
 impl HostSupply {
     /// The supply of this service on this host. The host cache is opened with its first use, so that looking
     /// at a host makes nothing on it.
-    pub fn new(host: Host, secret: Secret, service: &Service, env_files: EnvFiles, places: Arc<Semaphore>) -> Self {
+    pub fn new(
+        host: Host,
+        secret: Secret,
+        service: &Service,
+        env_files: EnvFiles,
+        places: Arc<Semaphore>,
+    ) -> Self {
         let cache = OnceLock::new();
         let service = Place {
             app: service.app.clone(),

@@ -4,6 +4,7 @@ use super::{SourceView, View};
 use crate::plan::{Current, Desired, Facts, Hold, Plan, Refusal, decide};
 use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Failure, Journal, Stage};
+use crate::record::quarantine::Interrupted;
 use crate::record::release::ReleaseRef;
 
 /// Why an app is as it is.
@@ -34,6 +35,8 @@ pub(super) enum Cause {
     CurrentBroken(String),
     /// What is linked stopped and does not come back.
     WillNotRun(ReleaseRef),
+    /// Two attempts in a row were cut short in the same stage.
+    Interrupted(Interrupted),
     /// What is linked stopped.
     ProcessMissing(ReleaseRef),
     /// The last attempt failed, and not because of the release.
@@ -96,6 +99,7 @@ fn held(view: &View, hold: Hold) -> Cause {
         (Hold::Invalid(why), _) => Cause::StateInvalid(why),
         (Hold::CurrentBroken(why), _) => Cause::CurrentBroken(why),
         (Hold::WillNotRun(release), _) => Cause::WillNotRun(release),
+        (Hold::Interrupted(held), _) => Cause::Interrupted(held),
     }
 }
 

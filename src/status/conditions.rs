@@ -9,7 +9,7 @@ use super::cause::{Cause, failed_on_current, is_revert_failed};
 use super::{Health, SourceView, Sync, View};
 use crate::plan::{Current, Desired, Running};
 use crate::record::history::{Entry, Outcome};
-use crate::record::journal::{Class, Failure};
+use crate::record::journal::{After, Class, Failure};
 
 /// Types of conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +34,8 @@ pub enum Kind {
     RolledBack,
     /// The host differs from what landfall left.
     Drifted,
+    /// What runs is well, but an `after` step of it failed or did not run to its end.
+    AfterFailed,
 }
 
 /// Whether it holds.
@@ -82,6 +84,7 @@ pub(super) fn conditions(
     said.quarantined(cause);
     said.rolled_back(sync);
     said.drifted(cause);
+    said.after_failed();
     said.conditions
 }
 
@@ -198,8 +201,15 @@ impl Said<'_> {
 
     fn reconciling(&mut self, cause: &Cause) {
         let Cause::Attempt(journal) = cause else { return };
-        let reason = if journal.resumed > 0 { "ProgressingWithRetry" } else { "Progressing" };
-        let what = format!("attempt {} is {}", journal.attempt, journal.stage);
+        let retried = journal.resumed > 0 || journal.waiting.is_some();
+        let reason = if retried { "ProgressingWithRetry" } else { "Progressing" };
+        let mut what = format!("attempt {} is {}", journal.attempt, journal.stage);
+        if let Some(waiting) = &journal.waiting {
+            let (tried, until) = (waiting.tried, time(waiting.until));
+            let next =
+                if waiting.failure.reason == "MigrationAwaited" { "given up at" } else { "next try at" };
+            what = format!("{what}: try {tried} failed: {}; {next} {until}", waiting.failure.message);
+        }
         self.say(Kind::Reconciling, ConditionStatus::True, reason, what);
     }
 
@@ -215,9 +225,18 @@ impl Said<'_> {
             Cause::StateInvalid(_) => "StateInvalid",
             Cause::CurrentBroken(_) => "CurrentChanged",
             Cause::WillNotRun(_) => "RestartBudgetExceeded",
-            Cause::Failed(last) if class_of(last) == Some(Class::Supply) => "RetriesExhausted",
+            Cause::Interrupted(_) => "Interrupted",
             Cause::Failed(last) if last.result == Outcome::Refused => "Refused",
+            Cause::Failed(last) if last.retry_in_ms.is_some() => "RetriesExhausted",
             _ => return,
+        };
+        let next = match cause {
+            Cause::Failed(last) => last.next_try(),
+            _ => None,
+        };
+        let message = match next {
+            Some(next) if self.view.agent => format!("{message}; next try at {}", time(next)),
+            _ => message.to_owned(),
         };
         self.say(Kind::Stalled, ConditionStatus::True, reason, message);
     }
@@ -255,6 +274,20 @@ impl Said<'_> {
         self.say(Kind::Drifted, ConditionStatus::True, reason, what);
     }
 
+    fn after_failed(&mut self) {
+        let Some(last) = &self.view.last else { return };
+        let (reason, what) = match &last.after {
+            Some(After::Failed(failure)) => ("StepFailed", failure.message.clone()),
+            Some(After::CutShort) => (
+                "Interrupted",
+                "the agent ended while the `after` steps ran; they are not run again".to_owned(),
+            ),
+            Some(After::Done | After::Superseded) | None => return,
+        };
+        let what = format!("attempt {}: {what}", last.attempt);
+        self.say(Kind::AfterFailed, ConditionStatus::True, reason, what);
+    }
+
     fn is_stopped(&self) -> bool {
         self.view.facts.running == Running::No && self.view.facts.current.release().is_some()
     }
@@ -265,14 +298,14 @@ impl Said<'_> {
     }
 }
 
-/// When an attempt ended.
-pub(super) fn ended(entry: &Entry) -> Timestamp {
-    let took = jiff::SignedDuration::from_millis(i64::try_from(entry.took_ms).unwrap_or(i64::MAX));
-    entry.started.checked_add(took).unwrap_or(entry.started)
+/// A moment to the second.
+fn time(moment: Timestamp) -> Timestamp {
+    moment.round(jiff::Unit::Second).unwrap_or(moment)
 }
 
-fn class_of(entry: &Entry) -> Option<Class> {
-    entry.failure.as_ref().map(|failure| failure.class)
+/// When an attempt ended.
+pub(super) fn ended(entry: &Entry) -> Timestamp {
+    entry.ended()
 }
 
 fn invalid(why: &str) -> &'static str {
@@ -291,6 +324,7 @@ fn not_ready(view: &View, cause: &Cause) -> String {
         Cause::Blocked(_) => "Blocked",
         Cause::CurrentBroken(_) => "CurrentChanged",
         Cause::WillNotRun(_) => "RestartBudgetExceeded",
+        Cause::Interrupted(_) => "Interrupted",
         Cause::Quarantined { .. } if last.is_some_and(is_revert_failed) => "RevertFailed",
         Cause::Quarantined { failure, .. } => reason_of(failure),
         Cause::Failed(entry) => entry.failure.as_ref().map_or("Failed", reason_of),
@@ -302,7 +336,7 @@ fn not_ready(view: &View, cause: &Cause) -> String {
 /// The condition's word for a failure.
 fn reason_of(failure: &Failure) -> &str {
     match failure.class {
-        Class::Prepare | Class::Migrate => "StepFailed",
+        Class::Prepare | Class::Migrate | Class::Transient => "StepFailed",
         Class::Start | Class::Manager => "StartFailed",
         Class::Health if failure.reason == "RevertFailed" => "RevertFailed",
         Class::Health => "HealthCheckFailed",

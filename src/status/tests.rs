@@ -39,6 +39,9 @@ fn entry(name: &str, result: Outcome, stage: Stage, failure: Option<Failure>) ->
         started: time(100),
         took_ms: 2_000,
         stages: vec![],
+        retry_in_ms: None,
+        stopped: false,
+        after: None,
         parent: NO_PARENT,
     }
 }
@@ -57,6 +60,9 @@ fn journal(name: &str, stage: Stage) -> Journal {
         failure: None,
         started: time(200),
         stages: vec![],
+        waiting: None,
+        stopped: false,
+        after: None,
     }
 }
 

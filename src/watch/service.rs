@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use landfall_store::Name;
+use tokio::sync::Semaphore;
 
 use super::{AgentError, Settings, Tuning};
 use crate::config::OnEnvChange;
@@ -20,7 +22,8 @@ use crate::record::history::{History, Outcome};
 use crate::record::journal::{Class, Failure};
 use crate::record::quarantine::Quarantine;
 use crate::record::release::ReleaseRef;
-use crate::release::{EnvFiles, HostSupply, Tries, sweep};
+use crate::release::{EnvFiles, HostSupply, sweep};
+use crate::retry::Patience;
 use crate::spec::RETAIN_RELEASES;
 use crate::start::direct::Direct;
 use crate::start::pm2::Pm2;
@@ -36,7 +39,9 @@ pub struct Shared {
     secret: Secret,
     direct: Rc<dyn Manager>,
     runner: Runner,
-    tries: Tries,
+    patience: Patience,
+    /// Releases that are prepared at once: what they do is mostly computing.
+    places: Arc<Semaphore>,
     looks_only: bool,
 }
 
@@ -49,23 +54,24 @@ pub struct Site {
     supply: HostSupply,
     processes: AppProcesses,
     clock: SystemClock,
+    patience: Patience,
     retain: Option<u32>,
     deploy_env_changes: bool,
 }
 
 impl Shared {
     /// Everything but the apps. Only under the lock: it may make the host's secret.
-    pub fn new(settings: &Settings, tries: Tries) -> Result<Self, AgentError> {
+    pub fn new(settings: &Settings, patience: Patience) -> Result<Self, AgentError> {
         let host = settings.host.clone();
         let secret = host.secret_or_new()?;
-        Self::with_secret(host, settings.environment.clone(), secret, tries)
+        Self::with_secret(host, settings.environment.clone(), secret, patience)
     }
 
     /// The same for a command that only looks: it makes nothing, and needs neither lock nor agent.
     pub fn looking(host: Host, environment: Name) -> Result<Self, AgentError> {
         // Without a secret there is no release whose identity could be compared.
         let secret = host.secret()?.unwrap_or_default();
-        Ok(Self { looks_only: true, ..Self::with_secret(host, environment, secret, Tries::ONCE)? })
+        Ok(Self { looks_only: true, ..Self::with_secret(host, environment, secret, Patience::Once)? })
     }
 
     /// The same where the secret is known to exist.
@@ -73,7 +79,7 @@ impl Shared {
         host: Host,
         environment: Name,
         secret: Secret,
-        tries: Tries,
+        patience: Patience,
     ) -> Result<Self, AgentError> {
         let own = |error: std::io::Error| {
             AgentError::Setup(Failure {
@@ -84,7 +90,9 @@ impl Shared {
         };
         let direct: Rc<dyn Manager> = Rc::new(Direct::new().map_err(own)?);
         let runner = Runner::new().map_err(own)?;
-        Ok(Self { host, environment, secret, direct, runner, tries, looks_only: false })
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let places = Arc::new(Semaphore::new(processors));
+        Ok(Self { host, environment, secret, direct, runner, patience, places, looks_only: false })
     }
 
     /// The managers of apps that run as this account. pm2 has one home, and so one daemon, for each.
@@ -128,13 +136,15 @@ impl Shared {
             runner: self.runner.clone(),
         };
         let env_files = EnvFiles { base: None, local: None, dir: config.env_dir, host: config.env };
-        let supply = HostSupply::new(self.host.clone(), self.secret, &service, env_files, self.tries);
+        let places = Arc::clone(&self.places);
+        let supply = HostSupply::new(self.host.clone(), self.secret, &service, env_files, places);
         Ok(Site {
             dir,
             processes: AppProcesses::new(service.clone()),
             service,
             supply,
             clock: SystemClock::default(),
+            patience: self.patience,
             retain: tuning.retain,
             deploy_env_changes: config.on_env_change == OnEnvChange::Deploy,
         })
@@ -144,7 +154,13 @@ impl Shared {
 impl Site {
     /// What a deploy of this app does to the world.
     pub fn effects(&self) -> Effects<'_> {
-        Effects { disk: &RealDisk, supply: &self.supply, processes: &self.processes, clock: &self.clock }
+        Effects {
+            disk: &RealDisk,
+            supply: &self.supply,
+            processes: &self.processes,
+            clock: &self.clock,
+            patience: self.patience,
+        }
     }
 
     /// The releases of this app.
