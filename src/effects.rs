@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use landfall_store::{ArtifactId, Digest};
+use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::disk::Disk;
 use crate::pending::Pending;
+use crate::plan::Running;
 use crate::record::journal::Failure;
 use crate::record::release::{ReleaseRecord, ReleaseRef};
 use crate::retry::Patience;
@@ -22,8 +24,15 @@ pub struct Fetched {
     pub record: ReleaseRecord,
 }
 
+impl Fetched {
+    /// The artifact whose release will be recorded as this.
+    pub fn of(record: ReleaseRecord) -> Self {
+        Self { release: record.release.clone(), record }
+    }
+}
+
 /// How thoroughly a release is compared with its recorded tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Depth {
     /// Names, types, modes, sizes and content tags, without reading contents.
     Fast,
@@ -124,8 +133,8 @@ pub type Newer<'a> = &'a dyn Fn() -> bool;
 
 /// Starts, watches and stops the processes of one app on this host.
 pub trait Processes {
-    /// Whether every process of this release runs, from this release.
-    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, bool>;
+    /// How the processes of this release run.
+    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Running>;
     /// Whether the managers of this release can be asked to start it. Asked before the switch, so that one that
     /// is down costs nothing that runs.
     fn ready<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>>;
@@ -147,6 +156,8 @@ pub trait Processes {
     ) -> Pending<'a, Verdict>;
     /// Ends every process of the release, whole groups.
     fn stop<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>>;
+    /// Ends every process of the app, whichever release started it, so that no manager brings one back.
+    fn forget<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>>;
     /// Makes the running set survive a reboot, where managers do that themselves.
     fn persist<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>>;
 }
@@ -159,6 +170,8 @@ pub trait Clock {
     fn monotonic_ms(&self) -> u64;
     /// Waits, on the clock that never jumps.
     fn sleep<'a>(&'a self, pause: Duration) -> Pending<'a, ()>;
+    /// When the machine came up, by the wall clock as it is now.
+    fn booted(&self) -> Timestamp;
 }
 
 /// The system's clocks.
@@ -182,6 +195,12 @@ impl Clock for SystemClock {
 
     fn sleep<'a>(&'a self, pause: Duration) -> Pending<'a, ()> {
         Box::pin(tokio::time::sleep(pause))
+    }
+
+    fn booted(&self) -> Timestamp {
+        let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let up = SignedDuration::from_secs(up.tv_sec);
+        Timestamp::now().checked_sub(up).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 

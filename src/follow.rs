@@ -158,7 +158,7 @@ impl<'a> Follow<'a> {
             Desired::Target(target) | Desired::Blocked { target, .. } | Desired::Suspended { target, .. } => {
                 target.artifact == *artifact
             }
-            Desired::NotInState | Desired::Invalid(_) => false,
+            Desired::Absent { .. } | Desired::NotInState | Desired::Invalid(_) => false,
         };
         if !names_it {
             return None;
@@ -171,7 +171,7 @@ impl<'a> Follow<'a> {
             Plan::InSync { .. } => Some(Ended::InSync),
             Plan::Refuse(refusal) => Some(Ended::Refused(refusal)),
             Plan::Hold(hold) => Some(Ended::Held(hold)),
-            Plan::Deploy { .. } | Plan::Restart { .. } => None,
+            Plan::Deploy { .. } | Plan::Restart { .. } | Plan::Remove { .. } | Plan::Removed => None,
         }
     }
 

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use landfall_store::Name;
+use serde::{Deserialize, Serialize};
 
 /// `<root>`: everything landfall keeps on this host.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Root(PathBuf);
 
 impl Root {
@@ -79,7 +80,7 @@ impl Root {
 }
 
 /// The directories and files of one app in one environment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AppDir {
     own: PathBuf,
     visible: PathBuf,
@@ -114,6 +115,11 @@ impl AppDir {
     /// Records of process managers, and env layers as fetched.
     pub fn run(&self) -> PathBuf {
         self.own.join("run")
+    }
+
+    /// The directory that holds [`AppDir::run`] and all other records of landfall's own.
+    pub fn own(&self) -> &Path {
+        &self.own
     }
 
     /// Output of the app's processes.

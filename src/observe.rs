@@ -1,26 +1,30 @@
 //! Facts about one app on this host. Looks, changes nothing.
 
 use crate::deploy::App;
-use crate::effects::Effects;
-use crate::plan::{Candidate, Current, Desired, Facts, Recent, Running};
-use crate::record::history::{History, Outcome};
+use crate::effects::{Clock, Effects};
+use crate::plan::{Candidate, Current, Desired, Facts, HEAL_WINDOW, Recent, Running};
+use crate::record::history::Outcome;
 use crate::record::journal::{Class, Stage, Target};
 use crate::record::release::{Progress, ReleaseRecord, ReleaseRef};
-use crate::switch;
+use crate::switch::{self, Linked};
 
 /// What `current` is, and the record of the release it names.
 pub async fn current(app: &App, effects: Effects<'_>) -> (Current, Option<ReleaseRecord>) {
-    let name = match switch::named(effects.disk, &app.dir) {
-        Ok(None) => return (Current::Absent, None),
-        Ok(Some(name)) => name,
+    let name = match switch::found(effects.disk, &app.dir) {
+        Ok(Linked::Nothing) => return (Current::Absent, None),
+        Ok(Linked::Release(name)) => name,
+        Ok(Linked::Elsewhere(target)) => {
+            let why = format!("it points to {}, not to a release of this app", target.display());
+            return (Current::Moved(why), None);
+        }
         Err(error) => return (Current::Broken(error.to_string()), None),
     };
     match effects.supply.load(&name).await {
         Ok(record) if record.progress == Progress::Prepared => {
             (Current::Release(record.release.clone()), Some(record))
         }
-        Ok(_) => (Current::Broken(format!("it names `{name}`, which was never prepared")), None),
-        Err(failure) => (Current::Broken(format!("it names `{name}`: {}", failure.message)), None),
+        Ok(_) => (Current::Moved(format!("it names `{name}`, which was never prepared")), None),
+        Err(failure) => (Current::Moved(format!("it names `{name}`: {}", failure.message)), None),
     }
 }
 
@@ -28,18 +32,21 @@ pub async fn current(app: &App, effects: Effects<'_>) -> (Current, Option<Releas
 pub async fn facts(app: &App, effects: Effects<'_>, desired: Desired, deploy_env_changes: bool) -> Facts {
     let (current, record) = current(app, effects).await;
     let running = match &record {
-        Some(record) if effects.processes.running(record).await => Running::Yes,
-        Some(_) | None => Running::No,
+        Some(record) => effects.processes.running(record).await,
+        None => Running::No,
     };
     let candidate = match &desired {
         Desired::Target(target) => candidate(effects, target, record.as_ref()).await,
-        Desired::Blocked { .. } | Desired::Suspended { .. } | Desired::NotInState | Desired::Invalid(_) => {
-            None
-        }
+        Desired::Blocked { .. }
+        | Desired::Suspended { .. }
+        | Desired::Absent { .. }
+        | Desired::NotInState
+        | Desired::Invalid(_) => None,
     };
     Facts {
-        recent: recent(&app.history, &desired, &current),
+        recent: recent(app, effects.clock, &desired, &current),
         desired,
+        left: app.history.left().cloned(),
         current,
         running,
         candidate,
@@ -79,23 +86,31 @@ pub async fn healthy_on_disk(app: &App, effects: Effects<'_>) -> Vec<ReleaseRef>
     found
 }
 
-fn recent(history: &History, desired: &Desired, current: &Current) -> Recent {
-    let not_supplied = history.last().is_some_and(|entry| {
+fn recent(app: &App, clock: &dyn Clock, desired: &Desired, current: &Current) -> Recent {
+    let entries = app.history.entries();
+    let not_supplied = entries.last().is_some_and(|entry| {
         let class = entry.failure.as_ref().map(|failure| failure.class);
         matches!(desired, Desired::Target(target) if target.artifact == entry.target.artifact)
             && matches!(class, Some(Class::Supply | Class::Transient | Class::Manager | Class::Host))
     });
-    let failed_restarts = history
-        .entries()
-        .iter()
-        .rev()
-        .take_while(|entry| {
-            entry.result == Outcome::Failed
-                && matches!(entry.stage, Stage::Starting | Stage::Verifying)
-                && entry.release.as_ref() == current.release()
-                // A manager that is down says nothing about the release.
-                && entry.failure.as_ref().is_none_or(|failure| failure.class.blames_the_release())
-        })
-        .count();
-    Recent { not_supplied, failed_restarts: u32::try_from(failed_restarts).unwrap_or(u32::MAX) }
+    let booted = clock.booted();
+    let failed_restarts = entries.iter().rev().take_while(|entry| {
+        entry.result == Outcome::Failed
+            && matches!(entry.stage, Stage::Starting | Stage::Verifying)
+            && entry.release.as_ref() == current.release()
+            && entry.started >= booted
+            // A manager that is down says nothing about the release.
+            && entry.failure.as_ref().is_none_or(|failure| failure.class.blames_the_release())
+    });
+    let now = clock.wall();
+    let heals = entries.iter().rev().take_while(|entry| {
+        entry.heals.is_some()
+            && entry.release.as_ref() == app.history.left()
+            && now.duration_since(entry.started).abs() < HEAL_WINDOW
+    });
+    Recent { not_supplied, failed_restarts: counted(failed_restarts), heals: counted(heals) }
+}
+
+fn counted<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
 }

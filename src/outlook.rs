@@ -51,6 +51,7 @@ fn on_a_new_host(wanted: Desired) -> Outlook {
     let facts = Facts {
         desired: wanted,
         current: Current::Absent,
+        left: None,
         running: Running::No,
         candidate: None,
         healthy: Vec::new(),

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::record::journal::{Failure, Target};
+use jiff::SignedDuration;
+
+use crate::record::journal::{Drift, Failure, Target};
 use crate::record::quarantine::{Interrupted, Quarantine};
 use crate::record::release::ReleaseRef;
 
@@ -25,6 +27,11 @@ pub enum Desired {
         /// Why, by whom, until when.
         reason: String,
     },
+    /// It says that the app is to be removed from here.
+    Absent {
+        /// Why that may not happen for now.
+        suspended: Option<String>,
+    },
     /// It does not speak of this app; what runs stays.
     NotInState,
     /// What it says of this app is wrong; what runs stays.
@@ -38,7 +45,9 @@ pub enum Current {
     Absent,
     /// A prepared release.
     Release(ReleaseRef),
-    /// Something landfall did not leave there.
+    /// A link that landfall did not make, or to what is no prepared release: it can be put back.
+    Moved(String),
+    /// No link at all, so somebody's own files: never replaced.
     Broken(String),
 }
 
@@ -47,7 +56,7 @@ impl Current {
     pub const fn release(&self) -> Option<&ReleaseRef> {
         match self {
             Self::Release(release) => Some(release),
-            Self::Absent | Self::Broken(_) => None,
+            Self::Absent | Self::Moved(_) | Self::Broken(_) => None,
         }
     }
 }
@@ -66,10 +75,34 @@ pub struct Candidate {
 /// Whether the processes of `current` run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Running {
-    /// All that should, from this release.
+    /// All that should, from this release, and somebody starts them again when they die.
     Yes,
-    /// At least one is not there.
+    /// At least one died, and its supervisor is about to start it again.
+    Returning,
+    /// At least one is not there, and nobody starts it.
     No,
+    /// At least one died too often: its supervisor has stopped starting it.
+    GaveUp,
+    /// All that should, but their supervisor is gone: nobody would start them again.
+    Unsupervised,
+}
+
+impl Running {
+    /// Whether every process that should be there is.
+    pub const fn is_whole(self) -> bool {
+        matches!(self, Self::Yes | Self::Unsupervised)
+    }
+
+    /// The worse of two: an app runs as its worst process does.
+    pub const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::GaveUp, _) | (_, Self::GaveUp) => Self::GaveUp,
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Unsupervised, _) | (_, Self::Unsupervised) => Self::Unsupervised,
+            (Self::Returning, _) | (_, Self::Returning) => Self::Returning,
+            (Self::Yes, Self::Yes) => Self::Yes,
+        }
+    }
 }
 
 /// What the newest entries of the history say.
@@ -77,12 +110,19 @@ pub enum Running {
 pub struct Recent {
     /// The desired artifact could not be brought here in the last attempt.
     pub not_supplied: bool,
-    /// Attempts in a row, up to now, in which the linked release would not run again.
+    /// Attempts in a row, up to now and since the machine booted, in which the linked release would not run
+    /// again.
     pub failed_restarts: u32,
+    /// Attempts in a row, up to now and within the last [`HEAL_WINDOW`], that healed this release.
+    pub heals: u32,
 }
 
 /// Restarts of a release that had proved healthy, before a person must look (doco-cd's figure).
 pub const FAILED_RESTARTS_MAX: u32 = 5;
+/// Times that landfall heals the same release within [`HEAL_WINDOW`]: whoever undoes it is not to be fought.
+pub const HEALS_MAX: u32 = 5;
+/// The span those are counted in.
+pub const HEAL_WINDOW: SignedDuration = SignedDuration::from_mins(5);
 
 /// Everything the decision looks at.
 #[derive(Debug, Clone)]
@@ -91,7 +131,9 @@ pub struct Facts {
     pub desired: Desired,
     /// What is linked.
     pub current: Current,
-    /// What runs.
+    /// The release that landfall left linked and proved, as its history says.
+    pub left: Option<ReleaseRef>,
+    /// What runs of the release that should: the one left if it is known, else the one linked.
     pub running: Running,
     /// What would be.
     pub candidate: Option<Candidate>,
@@ -124,13 +166,22 @@ pub enum Plan {
         /// A prepared release on disk: fetch and steps are not needed.
         reuse: Option<ReleaseRef>,
     },
-    /// The right release is linked but does not run.
+    /// The host differs from what landfall left: put `current` back to this release, start it, prove it again.
     Restart {
         /// What was asked.
         target: Target,
         /// The release.
         release: ReleaseRef,
+        /// What differs.
+        heals: Drift,
     },
+    /// The app is to go, and is still here.
+    Remove {
+        /// The release that is linked.
+        release: ReleaseRef,
+    },
+    /// The app is to go, and nothing of it is in service.
+    Removed,
 }
 
 /// Why nothing is done.
@@ -175,7 +226,7 @@ impl fmt::Display for Hold {
             Self::CurrentBroken(why) => write!(f, "`current` is not as landfall left it: {why}"),
             Self::WillNotRun(release) => write!(
                 f,
-                "{} {} stopped and did not come back in {FAILED_RESTARTS_MAX} starts",
+                "{} {} stopped too often and is not started again ({FAILED_RESTARTS_MAX} times in 5 minutes)",
                 release.version,
                 release.artifact.short()
             ),
@@ -207,32 +258,40 @@ impl fmt::Display for Refusal {
 
 /// Decides. Pure: equal facts, equal plan.
 pub fn decide(facts: &Facts) -> Plan {
-    if let Desired::Suspended { reason, .. } = &facts.desired {
+    if let Desired::Suspended { reason, .. } | Desired::Absent { suspended: Some(reason) } = &facts.desired {
         return Plan::Hold(Hold::Suspended(reason.clone()));
     }
     if let Current::Broken(why) = &facts.current {
         return Plan::Hold(Hold::CurrentBroken(why.clone()));
     }
-    let plan = towards_the_desired(facts);
-    if let Some(proved) = better_than_nothing(&plan, facts) {
-        return Plan::Deploy { target: going_back_to(proved), reuse: Some(proved.clone()) };
+    if let Desired::Absent { .. } = &facts.desired {
+        return facts
+            .current
+            .release()
+            .map_or(Plan::Removed, |release| Plan::Remove { release: release.clone() });
     }
-    match stopped(facts) {
-        Some(release) if !goes_elsewhere(&plan, facts) => restart(facts, release),
-        _ => plan,
-    }
+    let Some((release, heals)) = drift(facts) else {
+        return match &facts.current {
+            Current::Moved(why) if facts.left.is_none() => Plan::Hold(Hold::CurrentBroken(why.clone())),
+            _ => rather_proved(towards_the_desired(facts, facts.current.release()), facts),
+        };
+    };
+    // What the state asks for is compared with what landfall left, not with what somebody made of it.
+    let plan = towards_the_desired(facts, Some(release));
+    if goes_elsewhere(&plan, facts) { plan } else { heal(facts, release, heals) }
 }
 
-/// The plan as far as the state is concerned.
-fn towards_the_desired(facts: &Facts) -> Plan {
+/// The plan as far as the state is concerned, where this release is linked.
+fn towards_the_desired(facts: &Facts, linked: Option<&ReleaseRef>) -> Plan {
     let target = match &facts.desired {
         Desired::Suspended { reason, .. } => return Plan::Hold(Hold::Suspended(reason.clone())),
+        Desired::Absent { .. } => return Plan::Removed,
         Desired::NotInState => return Plan::Hold(Hold::NotInState),
         Desired::Invalid(why) => return Plan::Hold(Hold::Invalid(why.clone())),
         Desired::Blocked { reason, .. } => return Plan::Refuse(Refusal::Blocked(reason.clone())),
         Desired::Target(target) => target,
     };
-    if let Some(env_changed) = is_what_runs(facts, target) {
+    if let Some(env_changed) = is_what_runs(facts, linked, target) {
         return Plan::InSync { env_changed };
     }
     if let Some(refusal) = quarantined(facts, target) {
@@ -250,16 +309,20 @@ fn towards_the_desired(facts: &Facts) -> Plan {
     Plan::Deploy { target: target.clone(), reuse }
 }
 
-/// The last healthy release, if what is linked never proved itself (a newer state came while it was on trial)
-/// and nothing newer can take its place now.
-fn better_than_nothing<'a>(plan: &Plan, facts: &'a Facts) -> Option<&'a ReleaseRef> {
-    let stuck = match plan {
+/// What is linked may never have proved itself: a newer state came while it was on trial. If nothing newer can
+/// take its place now, the last healthy release does.
+fn rather_proved(plan: Plan, facts: &Facts) -> Plan {
+    let stuck = match &plan {
         Plan::Refuse(_) | Plan::Hold(Hold::Interrupted(_)) => true,
         Plan::Deploy { .. } => facts.recent.not_supplied,
         _ => false,
     };
-    let (current, proved) = (facts.current.release()?, facts.healthy.first()?);
-    (stuck && current != proved).then_some(proved)
+    match (facts.current.release(), facts.healthy.first()) {
+        (Some(current), Some(proved)) if stuck && current != proved => {
+            Plan::Deploy { target: going_back_to(proved), reuse: Some(proved.clone()) }
+        }
+        _ => plan,
+    }
 }
 
 fn going_back_to(release: &ReleaseRef) -> Target {
@@ -270,10 +333,19 @@ fn going_back_to(release: &ReleaseRef) -> Target {
     }
 }
 
-/// The linked release, if it proved healthy and does not run.
-fn stopped(facts: &Facts) -> Option<&ReleaseRef> {
-    let release = facts.current.release()?;
-    (facts.running == Running::No && facts.healthy.first() == Some(release)).then_some(release)
+/// How the host differs from what landfall left, and the proved release to put right.
+fn drift(facts: &Facts) -> Option<(&ReleaseRef, Drift)> {
+    let left = facts.left.as_ref().filter(|left| facts.healthy.contains(left));
+    if let Some(left) = left.filter(|left| facts.current.release() != Some(left)) {
+        return Some((left, Drift::CurrentMoved));
+    }
+    let linked = facts.current.release().filter(|linked| facts.healthy.first() == Some(linked))?;
+    let heals = match facts.running {
+        Running::Yes | Running::Returning => return None,
+        Running::No | Running::GaveUp => Drift::ProcessMissing,
+        Running::Unsupervised => Drift::Unsupervised,
+    };
+    Some((linked, heals))
 }
 
 /// Whether the plan brings another release into service, so that starting the old one would only delay it.
@@ -282,24 +354,26 @@ fn goes_elsewhere(plan: &Plan, facts: &Facts) -> bool {
     matches!(plan, Plan::Deploy { .. }) && !facts.recent.not_supplied
 }
 
-fn restart(facts: &Facts, release: &ReleaseRef) -> Plan {
-    if facts.recent.failed_restarts >= FAILED_RESTARTS_MAX {
+fn heal(facts: &Facts, release: &ReleaseRef, heals: Drift) -> Plan {
+    let spent = facts.recent.failed_restarts >= FAILED_RESTARTS_MAX || facts.recent.heals >= HEALS_MAX;
+    let gave_up = heals == Drift::ProcessMissing && facts.running == Running::GaveUp;
+    if spent || gave_up {
         return Plan::Hold(Hold::WillNotRun(release.clone()));
     }
     let target = match &facts.desired {
         Desired::Target(target) if target.artifact == release.artifact => target.clone(),
         _ => Target {
             by: Some("landfall".to_owned()),
-            why: Some("it was not running".to_owned()),
+            why: Some(heals.to_string()),
             ..Target::of(release.artifact)
         },
     };
-    Plan::Restart { target, release: release.clone() }
+    Plan::Restart { target, release: release.clone(), heals }
 }
 
 /// Whether the linked release is the one wanted, and if so, whether its env was edited since.
-fn is_what_runs(facts: &Facts, target: &Target) -> Option<bool> {
-    let current = facts.current.release()?;
+fn is_what_runs(facts: &Facts, linked: Option<&ReleaseRef>, target: &Target) -> Option<bool> {
+    let current = linked?;
     if current.artifact != target.artifact || facts.healthy.first() != Some(current) {
         return None;
     }
@@ -355,6 +429,7 @@ mod tests {
         Facts {
             desired: Desired::Target(target(name)),
             current: Current::Release(release("a")),
+            left: Some(release("a")),
             running: Running::Yes,
             candidate: candidate(name, name == "a"),
             healthy: vec![release("a")],
@@ -425,14 +500,15 @@ mod tests {
 
     #[test]
     fn a_linked_release_that_never_proved_healthy_is_tried_not_trusted() {
-        let facts = Facts { healthy: vec![release("z")], ..running_a_wanting("a") };
+        let facts = Facts { healthy: vec![release("z")], left: None, ..running_a_wanting("a") };
         assert_eq!(decide(&facts), Plan::Deploy { target: target("a"), reuse: Some(release("a")) });
     }
 
     #[test]
     fn a_stopped_release_is_started_again_without_steps() {
         let facts = Facts { running: Running::No, ..running_a_wanting("a") };
-        assert_eq!(decide(&facts), Plan::Restart { target: target("a"), release: release("a") });
+        let heals = Drift::ProcessMissing;
+        assert_eq!(decide(&facts), Plan::Restart { target: target("a"), release: release("a"), heals });
     }
 
     #[test]
@@ -447,6 +523,21 @@ mod tests {
     }
 
     #[test]
+    fn an_absent_app_is_removed_once_whether_it_runs_or_not_and_never_while_suspended() {
+        let absent = |suspended: Option<&str>| Desired::Absent { suspended: suspended.map(str::to_owned) };
+        for running in [Running::Yes, Running::No] {
+            let facts = Facts { desired: absent(None), running, ..running_a_wanting("a") };
+            assert_eq!(decide(&facts), Plan::Remove { release: release("a") });
+            let gone = Facts { current: Current::Absent, ..facts.clone() };
+            assert_eq!(decide(&gone), Plan::Removed);
+            let held = Facts { desired: absent(Some("audit")), ..facts.clone() };
+            assert_eq!(decide(&held), Plan::Hold(Hold::Suspended("audit".into())));
+            let moved = Facts { current: Current::Broken("a file".into()), ..facts };
+            assert!(matches!(decide(&moved), Plan::Hold(Hold::CurrentBroken(_))));
+        }
+    }
+
+    #[test]
     fn a_release_that_will_not_run_again_is_not_started_for_ever() {
         let mut facts = Facts { running: Running::No, ..running_a_wanting("a") };
         facts.recent.failed_restarts = FAILED_RESTARTS_MAX;
@@ -456,7 +547,8 @@ mod tests {
     #[test]
     fn an_unproved_release_does_not_stay_in_service_when_nothing_newer_can_take_its_place() {
         // `b` was on trial when `c` came.
-        let on_trial = Facts { current: Current::Release(release("b")), ..running_a_wanting("c") };
+        let linked = Current::Release(release("b"));
+        let on_trial = Facts { current: linked, left: Some(release("b")), ..running_a_wanting("c") };
         let back =
             |facts: &Facts| matches!(decide(facts), Plan::Deploy { reuse: Some(r), .. } if r == release("a"));
         assert!(!back(&on_trial), "`c` is tried first");
@@ -468,6 +560,7 @@ mod tests {
         not_supplied.recent.not_supplied = true;
         assert!(back(&not_supplied));
         not_supplied.current = Current::Release(release("a"));
+        not_supplied.left = Some(release("a"));
         assert!(!back(&not_supplied), "`a` proved itself and stays");
         let suspended = Facts { desired: Desired::NotInState, ..refused };
         assert!(!back(&suspended), "what runs stays when the state says nothing of it");
@@ -489,6 +582,81 @@ mod tests {
         assert!(matches!(decide(&other_env), Plan::Deploy { .. }));
         assert!(facts.quarantine.moved_to(target("a").artifact), "the state has been elsewhere");
         assert!(matches!(decide(&facts), Plan::Deploy { .. }));
+    }
+
+    #[test]
+    fn what_its_supervisor_gave_up_or_is_about_to_start_is_not_started_by_landfall() {
+        let with = |running| Facts { running, ..running_a_wanting("a") };
+        assert_eq!(decide(&with(Running::GaveUp)), Plan::Hold(Hold::WillNotRun(release("a"))));
+        assert_eq!(decide(&with(Running::Returning)), Plan::InSync { env_changed: false });
+        let new = Facts { running: Running::GaveUp, ..running_a_wanting("b") };
+        assert!(matches!(decide(&new), Plan::Deploy { .. }), "a new release clears it");
+    }
+
+    #[test]
+    fn what_nobody_supervises_is_started_anew() {
+        let facts = Facts { running: Running::Unsupervised, ..running_a_wanting("a") };
+        assert!(matches!(decide(&facts), Plan::Restart { heals: Drift::Unsupervised, .. }));
+    }
+
+    #[test]
+    fn a_moved_current_is_put_back_to_what_landfall_left_whatever_is_desired() {
+        let elsewhere =
+            [Current::Absent, Current::Moved("it points to /tmp".into()), Current::Release(release("older"))];
+        for current in elsewhere {
+            let healthy = vec![release("a"), release("older")];
+            let here = Facts { current, healthy, ..running_a_wanting("a") };
+            let put_back = |facts: &Facts| matches!(decide(facts), Plan::Restart { release: r, heals: Drift::CurrentMoved, .. } if r == release("a"));
+            assert!(put_back(&here), "{here:?}");
+            assert!(put_back(&Facts { desired: Desired::NotInState, ..here.clone() }));
+            // Not even to the version the state asks for: that is a deploy, and this one failed here.
+            let refused = Facts {
+                desired: Desired::Target(target("b")),
+                candidate: candidate("b", true),
+                quarantine: quarantine("b", false),
+                ..here.clone()
+            };
+            assert!(put_back(&refused), "{refused:?}");
+            let new = Facts { quarantine: Quarantine::default(), ..refused };
+            assert!(matches!(decide(&new), Plan::Deploy { .. }), "a new release is not delayed");
+        }
+    }
+
+    #[test]
+    fn an_edited_env_is_no_reason_to_heal_with_another_release() {
+        let mut facts = Facts { current: Current::Absent, ..running_a_wanting("a") };
+        let mut edited = release("a");
+        edited.identity = Digest::of(b"another env");
+        facts.candidate = Some(Candidate { release: edited, prepared: false, only_env_differs: true });
+        assert!(matches!(decide(&facts), Plan::Restart { release: r, .. } if r == release("a")));
+    }
+
+    #[test]
+    fn what_is_no_link_or_was_never_landfalls_is_left_alone() {
+        let facts = Facts { current: Current::Broken("a directory".into()), ..running_a_wanting("b") };
+        assert_eq!(decide(&facts), Plan::Hold(Hold::CurrentBroken("a directory".into())));
+        let moved = Current::Moved("it points to /srv/old".into());
+        let first = Facts { current: moved, left: None, healthy: Vec::new(), ..running_a_wanting("b") };
+        assert_eq!(decide(&first), Plan::Hold(Hold::CurrentBroken("it points to /srv/old".into())));
+    }
+
+    #[test]
+    fn a_release_that_is_gone_from_the_disk_is_made_again() {
+        let current = Current::Moved("it names `a`: there is no such release".into());
+        let facts = Facts {
+            current,
+            healthy: Vec::new(),
+            candidate: candidate("a", false),
+            ..running_a_wanting("a")
+        };
+        assert_eq!(decide(&facts), Plan::Deploy { target: target("a"), reuse: None });
+    }
+
+    #[test]
+    fn whoever_undoes_the_healing_is_not_fought() {
+        let mut facts = Facts { current: Current::Absent, ..running_a_wanting("a") };
+        facts.recent.heals = HEALS_MAX;
+        assert_eq!(decide(&facts), Plan::Hold(Hold::WillNotRun(release("a"))));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::effects::{Newer, Processes, Verdict};
 use crate::health::{self, Started, Verification};
 use crate::layout::{AppDir, ReleaseDir};
 use crate::pending::Pending;
+use crate::plan::Running;
 use crate::proc;
 use crate::record::RecordError;
 use crate::record::journal::{Class, Failure};
@@ -22,7 +23,7 @@ use crate::record::release::ReleaseRecord;
 use crate::record::sealed::{self, Sealed};
 use crate::spec::{HealthSpec, ManagerKind, StartSpec, applies};
 use crate::start::preflight::{Preflight, Tryout, preflight};
-use crate::start::{Account, Launch, Manager, Slot, StartError};
+use crate::start::{Account, Launch, Manager, ProcessId, Slot, StartError};
 use crate::state::HealthLimits;
 use crate::step::Runner;
 
@@ -65,6 +66,15 @@ pub struct Service {
 pub struct AppProcesses {
     service: Service,
     launches: RefCell<Vec<(Launch, u64)>>,
+}
+
+/// Processes whose end is worth a look: those of the app, and those that would start them again.
+#[derive(Debug, Clone)]
+pub struct Living {
+    /// Which.
+    pub ids: Vec<ProcessId>,
+    /// How the app runs.
+    pub running: Running,
 }
 
 /// What was last started, so that a process a later release no longer has can be stopped by the manager that
@@ -170,7 +180,7 @@ impl AppProcesses {
         for old in before.processes {
             let stays = starts.iter().any(|new| new.name == old.name && new.manager == old.manager);
             if !stays {
-                self.stop_one(&old).await?;
+                self.forget_one(&old).await?;
             }
         }
         let slots = Slots { processes: starts.to_vec() };
@@ -180,6 +190,19 @@ impl AppProcesses {
     async fn stop_one(&self, start: &StartSpec) -> Result<(), Failure> {
         let slot = self.slot(&start.name);
         self.manager(start.manager)?.stop(&slot, &start.stop).await.map_err(refused)
+    }
+
+    async fn forget_one(&self, start: &StartSpec) -> Result<(), Failure> {
+        let slot = self.slot(&start.name);
+        self.manager(start.manager)?.forget(&slot, &start.stop).await.map_err(refused)
+    }
+
+    /// Everything that was ever started and not stopped since, and what this release would have started.
+    async fn forget_all(&self, record: &ReleaseRecord) -> Result<(), Failure> {
+        for start in self.starts(record) {
+            self.forget_one(&start).await?;
+        }
+        self.stop_leftovers(&[]).await
     }
 
     async fn start_all(&self, record: &ReleaseRecord) -> Result<(), Failure> {
@@ -280,27 +303,37 @@ impl AppProcesses {
         Ok(Verdict::Healthy)
     }
 
-    async fn all_run(&self, record: &ReleaseRecord) -> Result<bool, Failure> {
+    async fn how_all_run(&self, record: &ReleaseRecord) -> Result<Running, Failure> {
         let release_dir = self.release_dir(record).0;
+        let mut all = Running::Yes;
         for start in self.starts(record) {
             let slot = self.slot(&start.name);
             let facts = self.manager(start.manager)?.inspect(&slot).await.map_err(refused)?;
-            let here = facts.release_dir.as_deref() == Some(release_dir.as_path());
-            let enough = facts.processes.len() >= usize::try_from(start.instances).unwrap_or(usize::MAX);
-            if !here || !enough || facts.gave_up {
-                return Ok(false);
-            }
+            all = all.and(facts.running(&release_dir, start.instances));
         }
-        Ok(true)
+        Ok(all)
+    }
+
+    /// What lives of a release now.
+    pub async fn living(&self, record: &ReleaseRecord) -> Living {
+        let release_dir = self.release_dir(record).0;
+        let mut living = Living { ids: Vec::new(), running: Running::Yes };
+        for start in self.starts(record) {
+            let Ok(manager) = self.manager(start.manager) else { continue };
+            let facts = manager.inspect(&self.slot(&start.name)).await.unwrap_or_default();
+            living.running = living.running.and(facts.running(&release_dir, start.instances));
+            living.ids.extend(facts.processes.into_iter().chain(facts.supervisor));
+        }
+        living
     }
 }
 
 impl Processes for AppProcesses {
-    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, bool> {
+    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Running> {
         Box::pin(async {
-            self.all_run(record).await.unwrap_or_else(|failure| {
+            self.how_all_run(record).await.unwrap_or_else(|failure| {
                 tracing::warn!(app = %self.service.app, %failure.message, "cannot tell whether it runs");
-                false
+                Running::No
             })
         })
     }
@@ -344,6 +377,10 @@ impl Processes for AppProcesses {
             }
             Ok(())
         })
+    }
+
+    fn forget<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(self.forget_all(record))
     }
 
     fn persist<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {

@@ -2,13 +2,13 @@
 
 use tracing::warn;
 
-use crate::deploy::{self, App, Asking, Order};
+use crate::deploy::{self, App, Asking, Healing, Order};
 use crate::effects::Effects;
 use crate::observe;
 use crate::plan::{Desired, Facts, Hold, Plan, Refusal, decide};
 use crate::record::RecordError;
 use crate::record::history::Entry;
-use crate::record::journal::{Class, Failure, Journal};
+use crate::record::journal::{Class, Failure, Journal, Target};
 use crate::recover::{Recovery, recover};
 
 /// What a tick came to.
@@ -21,6 +21,8 @@ pub enum Tick {
     },
     /// Nothing may be done.
     Held(Hold),
+    /// The app is to go, and nothing of it is in service.
+    Removed,
     /// The desired release must not be tried.
     Refused(Refusal),
     /// An attempt ended.
@@ -51,12 +53,25 @@ pub async fn reconcile(
                 Order { target, reuse, from: facts.current.release().cloned(), healthy: facts.healthy };
             deploy::deploy(app, effects, order, asking).await.map(|entry| Tick::Attempted(Box::new(entry)))
         }
-        Plan::Restart { target, release } => {
-            let order = Order { target, reuse: None, from: Some(release.clone()), healthy: facts.healthy };
-            deploy::restart(app, effects, order, release, asking)
+        Plan::Restart { target, release, heals } => {
+            let from = facts.current.release().cloned();
+            let order = Order { target, reuse: None, from, healthy: facts.healthy };
+            deploy::restart(app, effects, order, Healing { release, heals }, asking)
                 .await
                 .map(|entry| Tick::Attempted(Box::new(entry)))
         }
+        Plan::Remove { release } => {
+            let order = Order {
+                target: Target::of(release.artifact),
+                reuse: None,
+                from: Some(release.clone()),
+                healthy: facts.healthy,
+            };
+            deploy::remove(app, effects, &order, &release, asking)
+                .await
+                .map(|entry| Tick::Attempted(Box::new(entry)))
+        }
+        Plan::Removed => Ok(Tick::Removed),
     }
 }
 
@@ -81,6 +96,7 @@ async fn finish(
         }
         Recovery::Hold(why) => return Ok(Some(Tick::Held(Hold::CurrentBroken(why)))),
         Recovery::Resume { .. } => deploy::resume(app, effects, journal, asking).await?,
+        Recovery::Removed => deploy::removed(app, effects, journal)?,
         Recovery::Commit { .. } => deploy::commit(app, effects, journal, asking).await?,
         Recovery::Revert { crashed_again } => deploy::revert(app, effects, journal, crashed_again).await?,
     };

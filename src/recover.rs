@@ -22,6 +22,8 @@ pub enum Recovery {
         /// The release that proved healthy.
         release: ReleaseRef,
     },
+    /// The app is gone; only the entry that says so is missing.
+    Removed,
     /// It had failed, or crashed the agent twice: finish going back first.
     Revert {
         /// Why, if the journal does not say.
@@ -46,34 +48,43 @@ pub fn recover(journal: &Journal, current: &Current, last: Option<&Entry>) -> Re
     let switched = named.is_some() && named.map(|r| r.identity) == journal.to.as_ref().map(|r| r.identity);
     match (journal.stage, &journal.to) {
         (Stage::Fetching | Stage::Preparing | Stage::Migrating | Stage::Preflight, _) => Recovery::Abandon,
+        // Every part of a removal can be done again, and the state may have changed its mind.
+        (Stage::Removing, _) if named.is_some() => Recovery::Abandon,
+        (Stage::Removing, _) => Recovery::Removed,
         (Stage::Reverting, _) => Recovery::Revert { crashed_again: false },
         (Stage::Switching | Stage::Starting | Stage::Verifying | Stage::Committing, None) => {
             Recovery::Hold(format!("the journal is in {} and names no release", journal.stage))
         }
         (Stage::Switching, Some(_)) if !switched => Recovery::Abandon,
-        (Stage::Starting | Stage::Verifying | Stage::Committing, Some(to)) if !switched => {
-            Recovery::Hold(format!(
-                "`current` is {}, the journal in {} says {}",
-                named.map_or("absent", |release| release.name.as_str()),
-                journal.stage,
-                to.name
-            ))
-        }
+        (Stage::Starting | Stage::Verifying | Stage::Committing, Some(to)) if !switched => Recovery::Hold(
+            format!("`current` is {}, the journal in {} says {}", elsewhere(current), journal.stage, to.name),
+        ),
         (Stage::Committing, Some(to)) => Recovery::Commit { release: to.clone() },
         (Stage::Switching | Stage::Starting | Stage::Verifying, Some(to)) => {
-            if journal.resumed >= RESUMES_MAX && !journal.stopped {
-                Recovery::Revert { crashed_again: true }
-            } else {
+            if journal.resumed < RESUMES_MAX || journal.stopped {
                 Recovery::Resume { release: to.clone() }
+            } else if journal.heals.is_some() {
+                // It proved healthy before: there is nothing to go back from. Healing begins anew if it must.
+                Recovery::Abandon
+            } else {
+                Recovery::Revert { crashed_again: true }
             }
         }
+    }
+}
+
+fn elsewhere(current: &Current) -> &str {
+    match current {
+        Current::Absent => "absent",
+        Current::Release(release) => &release.name,
+        Current::Moved(why) | Current::Broken(why) => why,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::journal::Target;
+    use crate::record::journal::{Drift, Target};
     use jiff::Timestamp;
     use landfall_store::{ArtifactId, Digest};
 
@@ -92,6 +103,7 @@ mod tests {
             healthy: Some(release("a")),
             stage,
             resumed: 0,
+            heals: None,
             failure: None,
             started: Timestamp::UNIX_EPOCH,
             stages: vec![],
@@ -136,11 +148,23 @@ mod tests {
     }
 
     #[test]
+    fn a_healing_that_crashed_twice_reverts_nothing() {
+        let twice = Journal { resumed: 1, heals: Some(Drift::ProcessMissing), ..journal(Stage::Verifying) };
+        assert_eq!(recover(&twice, &at("b"), None), Recovery::Abandon);
+    }
+
+    #[test]
     fn a_begun_revert_is_finished_wherever_current_is() {
         for current in [at("a"), at("b"), Current::Absent] {
             let found = recover(&journal(Stage::Reverting), &current, None);
             assert_eq!(found, Recovery::Revert { crashed_again: false });
         }
+    }
+
+    #[test]
+    fn a_removal_is_begun_again_until_the_link_is_gone() {
+        assert_eq!(recover(&journal(Stage::Removing), &at("a"), None), Recovery::Abandon);
+        assert_eq!(recover(&journal(Stage::Removing), &Current::Absent, None), Recovery::Removed);
     }
 
     #[test]

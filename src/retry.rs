@@ -127,7 +127,7 @@ mod tests {
             [Class::Migrate, Class::Start, Class::Health, Class::Refused, Class::Host, Class::Manager]
         {
             for stage in [Stage::Fetching, Stage::Preparing, Stage::Migrating, Stage::Verifying] {
-                assert_eq!(agent(class, stage), [], "{class:?} in {stage}");
+                assert_eq!(agent(class, stage), Vec::<u64>::new(), "{class:?} in {stage}");
             }
         }
     }

@@ -138,7 +138,7 @@ fn the_command_reference_names_every_exit_code() {
         Exit::Error,
         Exit::Interrupted,
     ] {
-        assert!(codes.contains(&format!("\n| {} |", exit as u8)), "{exit:?}");
+        assert!(codes.contains(&format!("\n| {} |", exit.code())), "{exit:?}");
     }
 }
 

@@ -119,6 +119,7 @@ fn every_read_command_prints_what_the_schema_says() {
         &["verify"],
         &["verify", "web", "--deep"],
         &["plan"],
+        &["doctor"],
         &["ls"],
         &["ls", "--releases"],
         &["show", "2.0.0"],

@@ -108,7 +108,7 @@ fn wanted(looking: &Looking, app: &Name) -> Option<ArtifactId> {
         Desired::Target(target) | Desired::Blocked { target, .. } | Desired::Suspended { target, .. } => {
             Some(target.artifact)
         }
-        Desired::NotInState | Desired::Invalid(_) => None,
+        Desired::Absent { .. } | Desired::NotInState | Desired::Invalid(_) => None,
     }
 }
 

@@ -37,7 +37,7 @@ impl CliError {
         json!(Document {
             api_version: super::report::API_VERSION,
             kind: "Error",
-            code: self.exit as u8,
+            code: self.exit.code(),
             reason: &self.reason,
             message: &self.message,
             hint: self.hint.as_deref(),

@@ -2,48 +2,76 @@
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// Done, or nothing to do.
-    Done = 0,
+    Done,
     /// A difference was found, or it is not (yet) in the asked state.
-    Differs = 1,
+    Differs,
     /// Wrong usage.
-    Usage = 2,
+    Usage,
     /// State file, recipe, archive or host config invalid.
-    Invalid = 3,
+    Invalid,
     /// Not found.
-    NotFound = 4,
+    NotFound,
     /// State source unreachable.
-    Source = 5,
+    Source,
     /// Artifact unavailable or not what its hash says.
-    Supply = 6,
+    Supply,
     /// A step failed before the switch; what ran is untouched.
-    Step = 7,
+    Step,
     /// The new release failed; the old one runs again and is healthy.
-    Reverted = 8,
+    Reverted,
     /// The new release failed and nothing healthy runs.
-    Down = 9,
+    Down,
     /// Refused: quarantined or blocked.
-    Refused = 10,
+    Refused,
     /// Refused: suspended or pinned.
-    Suspended = 11,
+    Suspended,
     /// Somebody changed the same entry, or another landfall holds the lock.
-    Conflict = 12,
+    Conflict,
     /// Signature or trust failure.
-    Trust = 13,
+    Trust,
     /// Waiting ran out of time.
-    TimedOut = 14,
+    TimedOut,
     /// The agent cannot be reached.
-    NoAgent = 15,
+    NoAgent,
     /// Any other error.
-    Error = 20,
+    Error,
     /// Interrupted.
-    Interrupted = 130,
+    Interrupted,
+    /// The status of a program that the command ran for its caller.
+    Own(u8),
+}
+
+impl Exit {
+    /// The status the process ends with.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Differs => 1,
+            Self::Usage => 2,
+            Self::Invalid => 3,
+            Self::NotFound => 4,
+            Self::Source => 5,
+            Self::Supply => 6,
+            Self::Step => 7,
+            Self::Reverted => 8,
+            Self::Down => 9,
+            Self::Refused => 10,
+            Self::Suspended => 11,
+            Self::Conflict => 12,
+            Self::Trust => 13,
+            Self::TimedOut => 14,
+            Self::NoAgent => 15,
+            Self::Error => 20,
+            Self::Interrupted => 130,
+            Self::Own(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }

@@ -228,7 +228,7 @@ fn why(entry: &Entry) -> String {
 
 const fn result_tone(result: Result_) -> Tone {
     match result {
-        Result_::Healthy => Tone::Good,
+        Result_::Healthy | Result_::Removed => Tone::Good,
         Result_::Reverted | Result_::Superseded | Result_::Interrupted => Tone::Changing,
         Result_::Failed | Result_::Refused => Tone::Bad,
     }
@@ -256,6 +256,7 @@ mod tests {
             result,
             stage: Stage::Committing,
             failure,
+            heals: None,
             previous: None,
             started: "2026-11-18T14:20:03Z".parse().unwrap(),
             took_ms: 38_400,

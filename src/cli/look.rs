@@ -58,7 +58,11 @@ impl Looking {
         let mut apps = self.shared.apps_on_disk().map_err(record_error)?;
         if let Some(accepted) = &self.accepted {
             let named = accepted.state.apps_in(&self.environment);
-            apps.extend(named.filter(|app| self.shared.host.config.app(app).is_some()).cloned());
+            let here = |app: &&Name| {
+                self.shared.host.config.app(app).is_some()
+                    && !accepted.state.is_absent(app, &self.environment)
+            };
+            apps.extend(named.filter(here).cloned());
         }
         Ok(apps)
     }

@@ -11,8 +11,10 @@ mod completions;
 mod deploy;
 mod describe;
 mod diff;
+mod doctor;
 mod env;
-mod frugal;
+mod exec;
+mod follow_logs;
 mod history;
 mod init;
 mod logs;
@@ -42,6 +44,8 @@ use context::Context;
 use error::CliError;
 use exit::Exit;
 use report::{Format, Report};
+
+use crate::log::Log;
 
 /// What a command came to.
 pub type Outcome = Result<Exit, CliError>;
@@ -153,8 +157,10 @@ pub enum Command {
     State(state::State),
     Describe(describe::DescribeArgs),
     Logs(logs::LogsArgs),
+    Exec(exec::ExecArgs),
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::Completions),
     Man(completions::Man),
 }
@@ -201,34 +207,26 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::State(command) => state::run(&command, context),
         Command::Describe(args) => describe::run(&args, context),
         Command::Logs(args) => logs::run(&args, context),
+        Command::Exec(args) => exec::run(&args, context),
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
+        Command::Doctor(args) => doctor::run(&args, context),
         Command::Completions(args) => completions::completions(&args, context),
         Command::Man(args) => completions::man(&args, context),
     }
 }
 
-/// landfall's own log: stderr, with the level that `-v`, `-q` and `RUST_LOG` ask for. Only the agent talks
-/// through it by default; other commands print their own words.
+/// Begins landfall's own log, at the level that `-v`, `-q` and `RUST_LOG` ask for. Only the agent talks through
+/// it by default; other commands print their own words.
 fn init_log(cli: &Cli) {
-    use tracing_subscriber::filter::{EnvFilter, LevelFilter};
     let quiet_by_nature = !matches!(cli.command, Command::Watch(_));
     let level = match (cli.global.quiet, cli.global.verbose, quiet_by_nature) {
-        (true, ..) => LevelFilter::ERROR,
-        (_, true, _) => LevelFilter::DEBUG,
-        (_, _, true) => LevelFilter::WARN,
-        _ => LevelFilter::INFO,
+        (true, ..) => "error",
+        (_, true, _) => "debug",
+        (_, _, true) => "warn",
+        _ => "info",
     };
-    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    let coloured =
-        std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(coloured);
-    if cli.global.log_json {
-        log.json().init();
-    } else {
-        log.with_target(false).compact().init();
-    }
+    crate::log::init(Log { level: level.to_owned(), json: cli.global.log_json });
 }
 
 /// The command line as clap knows it, for help pages and completions.

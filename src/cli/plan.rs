@@ -54,7 +54,7 @@ pub fn run(args: &Plan, context: &Context) -> Outcome {
         items.push(Item::of(app, &environment, &seen, &documents));
     }
     context.report.items("PlanList", &items, |report| tell(&items, report));
-    let worst = items.iter().map(|item| item.exit).max_by_key(|exit| *exit as u8);
+    let worst = items.iter().map(|item| item.exit).max_by_key(|exit| exit.code());
     Ok(worst.unwrap_or(Exit::Done))
 }
 
@@ -72,12 +72,18 @@ fn apps(
     accepted: &Accepted,
 ) -> Result<BTreeSet<Name>, CliError> {
     let Some(app) = &args.app else {
-        let named = accepted.state.apps_in(environment).cloned();
-        return Ok(named.filter(|app| host.config.app(app).is_some()).collect());
+        let state = &accepted.state;
+        let present = state.apps_in(environment).filter(|app| !state.is_absent(app, environment));
+        // Of what was never here there is nothing to remove.
+        let was_here = |app: &&Name| host.root.apps().join(app.as_str()).join(environment.as_str()).is_dir();
+        let leaving = state.apps.keys().filter(|app| state.is_absent(app, environment)).filter(was_here);
+        let named = present.chain(leaving).filter(|app| host.config.app(app).is_some());
+        return Ok(named.cloned().collect());
     };
     // An app whose part is refused is shown as such; one that is not there has no plan.
     if let Err(error) = accepted.state.resolve(app, environment)
         && !matches!(error, crate::state::ResolveError::Invalid(_))
+        && !accepted.state.is_absent(app, environment)
     {
         return Err(super::state::resolve_error(&error));
     }
@@ -106,6 +112,7 @@ fn row(item: &Item, report: &Report) -> Vec<String> {
         Action::Deploy => ("deploy", Tone::Changing),
         Action::Switch => ("switch", Tone::Changing),
         Action::Restart => ("restart", Tone::Changing),
+        Action::Remove => ("remove", Tone::Changing),
         Action::Hold => ("hold", Tone::Bad),
         Action::Refuse => ("refused", Tone::Bad),
         Action::Unavailable => ("not available", Tone::Bad),

@@ -37,6 +37,23 @@ pub enum Tone {
     Strong,
 }
 
+/// Signs that say at a glance what a colour says, and a word beside them says too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marks {
+    /// As it should be.
+    pub good: &'static str,
+    /// On its way.
+    pub moving: &'static str,
+    /// Worth a look.
+    pub look: &'static str,
+    /// Needs a person.
+    pub bad: &'static str,
+    /// Stopped on purpose.
+    pub paused: &'static str,
+    /// Nobody can tell.
+    pub unknown: &'static str,
+}
+
 /// Where and how to print.
 #[derive(Debug, Clone, Copy)]
 pub struct Report {
@@ -44,7 +61,14 @@ pub struct Report {
     quiet: bool,
     colour_out: bool,
     colour_err: bool,
+    unicode: bool,
+    width: usize,
 }
+
+/// Columns where nobody says how many there are.
+const WIDTH: usize = 80;
+/// Below this a table cannot be read; above this a sentence cannot.
+const WIDTHS: std::ops::RangeInclusive<usize> = 40..=160;
 
 impl Report {
     /// A report in this format; `quiet` drops talk, never data or errors.
@@ -56,18 +80,53 @@ impl Report {
             quiet,
             colour_out: allowed && std::io::stdout().is_terminal(),
             colour_err: allowed && std::io::stderr().is_terminal(),
+            unicode: is_utf8(),
+            width: terminal_width().map_or(WIDTH, |width| width.clamp(*WIDTHS.start(), *WIDTHS.end())),
         }
+    }
+
+    /// The same as wide as the terminal is now.
+    #[must_use]
+    pub fn resized(self) -> Self {
+        Self { width: Self::new(self.format, self.quiet).width, ..self }
     }
 
     /// A report without colours, whatever the tests run in.
     #[cfg(test)]
     pub const fn plain() -> Self {
-        Self { format: Format::Table, quiet: false, colour_out: false, colour_err: false }
+        Self {
+            format: Format::Table,
+            quiet: false,
+            colour_out: false,
+            colour_err: false,
+            unicode: true,
+            width: WIDTH,
+        }
+    }
+
+    /// The same with another number of columns.
+    #[cfg(test)]
+    pub const fn wide(self, width: usize) -> Self {
+        Self { width, ..self }
     }
 
     /// The format asked for.
     pub const fn format(&self) -> Format {
         self.format
+    }
+
+    /// Columns that a line may take: the terminal's, or 80.
+    pub const fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Signs that this terminal can show.
+    pub const fn marks(&self) -> Marks {
+        if self.unicode {
+            Marks { good: "✓", moving: "↻", look: "!", bad: "✗", paused: "‖", unknown: "?" }
+        } else {
+            Marks { good: "+", moving: "~", look: "!", bad: "x", paused: "=", unknown: "?" }
+        }
     }
 
     /// Whether talk is dropped.
@@ -89,6 +148,12 @@ impl Report {
     pub fn raw(&self, bytes: &[u8]) {
         let mut out = std::io::stdout().lock();
         drop(out.write_all(bytes).and_then(|()| out.flush()));
+    }
+
+    /// Data as it comes: an error says that nobody reads it any more.
+    pub fn stream(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(bytes).and_then(|()| out.flush())
     }
 
     /// Talk: one line on stderr.
@@ -142,6 +207,20 @@ impl Report {
     pub fn tone_err(&self, text: &str, tone: Tone) -> String {
         paint(text, tone, self.colour_err)
     }
+}
+
+/// What the locale says, as every program of the system reads it: the first of these that is set.
+fn is_utf8() -> bool {
+    let set = |key: &str| std::env::var(key).ok().filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default().to_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
+fn terminal_width() -> Option<usize> {
+    console::Term::stdout()
+        .size_checked()
+        .map(|(_, columns)| usize::from(columns))
+        .filter(|columns| *columns > 0)
 }
 
 fn paint(text: &str, tone: Tone, colour: bool) -> String {

@@ -5,7 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::report::API_VERSION;
-use super::{describe, diff, env, error, history, logs, ls, plan, show, state, verify};
+use super::{describe, diff, doctor, env, error, history, logs, ls, plan, show, state, verify};
 use crate::status::Status;
 
 /// A document: `oneOf` every kind there is. Objects may gain keys; none is renamed or removed.
@@ -25,6 +25,7 @@ pub fn schema() -> Value {
     list("VerifyList", item::<verify::Item>(&mut generator));
     list("PlanList", item::<plan::Item>(&mut generator));
     list("FindingList", item::<state::Item<'_>>(&mut generator));
+    list("DoctorList", item::<doctor::Finding>(&mut generator));
     list("ArtifactList", item::<ls::Stored>(&mut generator));
     list("ReleaseList", item::<crate::inventory::Installed>(&mut generator));
     list("ManifestList", item::<show::Manifest>(&mut generator));

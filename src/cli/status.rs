@@ -71,7 +71,7 @@ fn table(report: &Report, items: &[Status], now: Timestamp) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = fitting(report, items, now);
-    for item in items.iter().filter(|item| !item.is_fine()) {
+    for item in items.iter().filter(|item| !item.is_fine() || item.removed) {
         lines.extend(paragraph(report, item));
     }
     lines
@@ -116,9 +116,12 @@ fn rows(
             item.app.to_string(),
             item.environment.to_string(),
             tone(&format!("{:?}", item.sync), sync_tone(item.sync)),
-            tone(&format!("{:?}", item.health), health_tone(item.health)),
+            match item.removed {
+                true => "-".to_owned(),
+                false => tone(&format!("{:?}", item.health), health_tone(item.health)),
+            },
             cell(running),
-            cell(desired),
+            if item.removed { "absent".to_owned() } else { cell(desired) },
             since.map_or_else(|| "-".to_owned(), |since| ago(since, now)),
         ]
     };
@@ -187,6 +190,7 @@ mod tests {
             sync: if running == desired { Sync::Synced } else { Sync::OutOfSync },
             health: Health::Healthy,
             operation: Operation::Idle,
+            removed: false,
             desired: Some(Wanted { artifact: id(desired), version: Some(version(desired)) }),
             running: Some(Running {
                 artifact: id(running),

@@ -129,7 +129,7 @@ fn tell_stage(journal: &Journal, report: Report) {
 
 fn tell_verdict(entry: &Entry, report: Report) {
     let tone = match entry.result {
-        Outcome::Healthy => Tone::Good,
+        Outcome::Healthy | Outcome::Removed => Tone::Good,
         Outcome::Superseded | Outcome::Interrupted => Tone::Changing,
         Outcome::Reverted | Outcome::Failed | Outcome::Refused => Tone::Bad,
     };

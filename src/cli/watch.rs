@@ -7,6 +7,7 @@ use super::context::{Context, host_error};
 use super::error::CliError;
 use super::exit::Exit;
 use super::{Outcome, io_runtime};
+use crate::config::HostConfig;
 use crate::source::file::FileSource;
 use crate::watch::{self, AgentError, Report, Settings, StateProblem};
 
@@ -27,19 +28,8 @@ pub struct Watch {
 pub fn run(args: &Watch, context: &Context) -> Outcome {
     // A pm2 daemon started from here lives on; it must not hold what this process was given.
     close_fds::set_fds_cloexec(3, &[]);
-    if !args.once {
-        super::frugal::restart_with_a_frugal_allocator();
-        give_memory_back();
-    }
     let host = context.host()?;
-    if host.config.trust.is_configured() {
-        return Err(CliError::new(
-            Exit::Trust,
-            "TrustNotBuilt",
-            "host.toml asks for signatures under [trust], and this landfall cannot verify any: it does not start",
-        )
-        .hint("remove [trust] from host.toml to run without, or wait for a landfall that verifies"));
-    }
+    startable(&host.config)?;
     if host.config.cache_max_bytes.is_some() {
         context
             .report
@@ -57,19 +47,32 @@ pub fn run(args: &Watch, context: &Context) -> Outcome {
     Ok(reports.iter().map(code_of).max_by_key(|exit| rank(*exit)).unwrap_or(Exit::Done))
 }
 
+/// What host.toml asks of an agent and this one cannot do: it does not start rather than do half of it.
+pub fn startable(config: &HostConfig) -> Result<(), CliError> {
+    if config.trust.is_configured() {
+        return Err(CliError::new(
+            Exit::Trust,
+            "TrustNotBuilt",
+            "host.toml asks for signatures under [trust], and this landfall cannot verify any: it does not start",
+        )
+        .hint("remove [trust] from host.toml to run without, or wait for a landfall that verifies"));
+    }
+    Ok(())
+}
+
 /// Of several apps, the worst result is the host's.
 const fn rank(exit: Exit) -> u8 {
     match exit {
         Exit::Done => 0,
         Exit::Down => u8::MAX,
-        other => other as u8,
+        other => other.code(),
     }
 }
 
 fn code_of(report: &Report) -> Exit {
     use crate::reconcile::Tick;
     match &report.tick {
-        Ok(Tick::InSync { .. }) => Exit::Done,
+        Ok(Tick::InSync { .. } | Tick::Removed) => Exit::Done,
         Ok(Tick::Refused(_)) => Exit::Refused,
         Ok(Tick::Held(hold)) => super::verdict::code_of_hold(hold),
         Ok(Tick::Attempted(entry)) => super::verdict::code_of(entry),
@@ -98,15 +101,3 @@ pub fn agent_error(error: AgentError) -> CliError {
         AgentError::Signals(error) => CliError::new(Exit::Error, "Signals", error),
     }
 }
-
-/// Freed memory goes back to the system, from a thread that sleeps while there is none.
-#[cfg(feature = "jemalloc")]
-fn give_memory_back() {
-    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
-        tracing::warn!(%error, "memory that a deploy needed may stay with the agent");
-    }
-}
-
-/// The system's allocator decides for itself.
-#[cfg(not(feature = "jemalloc"))]
-const fn give_memory_back() {}

@@ -24,6 +24,7 @@ fn history(attempts: &[(&str, Outcome)]) -> Vec<Entry> {
         result: *result,
         stage: Stage::Verifying,
         failure: None,
+        heals: None,
         previous: None,
         started: Timestamp::UNIX_EPOCH,
         took_ms: 1,

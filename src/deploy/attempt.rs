@@ -38,6 +38,7 @@ impl<'a> Attempt<'a> {
             healthy: revert_target(&order.healthy, order.reuse.as_ref()),
             stage: Stage::Fetching,
             resumed: 0,
+            heals: None,
             failure: None,
             started: effects.clock.wall(),
             stages: Vec::new(),
@@ -130,6 +131,22 @@ impl<'a> Attempt<'a> {
     fn should_go_back_first(&self) -> bool {
         let (Some(from), Some(proved)) = (&self.journal.from, self.healthy.first()) else { return false };
         from != proved && self.journal.to.as_ref() != Some(proved) && self.journal.stage < Stage::Switching
+    }
+
+    /// Ends with a failure; one that the last entry tells already is not told again.
+    pub(super) fn fail_once(self, failure: Failure) -> Result<Entry, RecordError> {
+        let known = self.app.history.last().filter(|last| {
+            last.result == Outcome::Failed
+                && last.stage == self.journal.stage
+                && last.failure.as_ref() == Some(&failure)
+        });
+        match known.cloned() {
+            Some(last) => {
+                Journal::clear(self.effects.disk, &self.app.dir)?;
+                Ok(last)
+            }
+            None => self.end(Outcome::Failed, Some(failure)),
+        }
     }
 
     /// The entry first, durably; then the journal is cleared.

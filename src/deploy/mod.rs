@@ -15,15 +15,19 @@ mod tries;
 
 use landfall_store::Name;
 
+use tracing::{Instrument, warn};
+
 use crate::effects::{Depth, Effects, Newer, Verdict};
+use crate::failpoint::{Edge, reach};
 use crate::layout::AppDir;
 use crate::pending::Pending;
 use crate::record::RecordError;
 use crate::record::history::{Entry, History, Outcome};
-use crate::record::journal::{After, Class, Failure, Journal, Stage, Target};
+use crate::record::journal::{Class, Drift, Failure, Journal, Stage, Target};
 use crate::record::quarantine::{Interrupted, Quarantine};
 use crate::record::release::ReleaseRef;
-use attempt::Attempt;
+use crate::switch;
+use attempt::{Attempt, span};
 use bring::Brought;
 
 /// One app in one environment on this host, and what is remembered of it.
@@ -93,28 +97,70 @@ pub async fn deploy(
     }
 }
 
-/// Starts the release that is linked and proved healthy before, and proves it again. Its failure reverts
-/// nothing and quarantines nothing: the version is not to blame. No step runs.
+/// A release that proved healthy before, and what is to be put right about it.
+#[derive(Debug, Clone)]
+pub struct Healing {
+    /// Which release.
+    pub release: ReleaseRef,
+    /// How the host differs from it.
+    pub heals: Drift,
+}
+
+/// Puts `current` back to a release that proved healthy before, starts it, and proves it again. Its failure
+/// reverts nothing and quarantines nothing: the version is not to blame. No step runs.
 pub async fn restart(
     app: &mut App,
     effects: Effects<'_>,
     order: Order,
-    release: ReleaseRef,
+    healing: Healing,
     asking: Asking<'_>,
 ) -> Result<Entry, RecordError> {
+    let Healing { release, heals } = healing;
     let mut attempt = Attempt::begin(app, effects, &order, asking);
     attempt.journal.to = Some(release.clone());
-    attempt.journal.after = Some(After::Done);
-    attempt.enter(Stage::Starting)?;
-    let verdict = match attempt.effects.supply.verify(&release, Depth::Fast).await {
-        Ok(record) => attempt.start_and_verify(&record).await?,
-        Err(failure) => Verdict::Unhealthy(failure),
+    attempt.journal.heals = Some(heals);
+    warn!(attempt = attempt.journal.attempt, release = %release.name, why = %heals, "putting right what differs here");
+    let moved = order.from.as_ref() != Some(&release);
+    attempt.enter(if moved { Stage::Switching } else { Stage::Starting })?;
+    let record = match attempt.effects.supply.verify(&release, Depth::Fast).await {
+        Ok(record) => record,
+        Err(failure) => return attempt.conclude(Verdict::Unhealthy(failure)).await,
     };
-    match verdict {
-        Verdict::Healthy => attempt.commit().await,
-        Verdict::Unhealthy(failure) => attempt.end(Outcome::Failed, Some(failure)),
-        Verdict::Superseded => attempt.end(Outcome::Superseded, None),
+    if moved {
+        switch::to(attempt.effects.disk, &attempt.app.dir, &release)?;
+        reach(Stage::Switching, Edge::AfterEffect);
+        attempt.enter(Stage::Starting)?;
     }
+    let verdict = attempt.start_and_verify(&record).await?;
+    attempt.conclude(verdict).await
+}
+
+/// Takes the app off this host: its processes end, then `current` goes. Its releases are left to whoever calls,
+/// once this is durable; `shared/`, logs and the history stay. A failure that is the last one's is not said again.
+pub async fn remove(
+    app: &mut App,
+    effects: Effects<'_>,
+    order: &Order,
+    release: &ReleaseRef,
+    asking: Asking<'_>,
+) -> Result<Entry, RecordError> {
+    let mut attempt = Attempt::begin(app, effects, order, asking);
+    attempt.enter(Stage::Removing)?;
+    let gone = match effects.supply.load(&release.name).await {
+        Ok(record) => effects.processes.forget(&record).instrument(span(Stage::Removing)).await,
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = gone {
+        return attempt.fail_once(failure);
+    }
+    switch::away(effects.disk, &attempt.app.dir)?;
+    reach(Stage::Removing, Edge::AfterEffect);
+    attempt.end(Outcome::Removed, None)
+}
+
+/// Writes the entry of a removal that was done when the agent died.
+pub fn removed(app: &mut App, effects: Effects<'_>, journal: Journal) -> Result<Entry, RecordError> {
+    Attempt::again(app, effects, journal, Asking::NOTHING).end(Outcome::Removed, None)
 }
 
 /// Goes on with an attempt that was cut short after the switch. A crash counts against the release; an agent
@@ -137,7 +183,7 @@ pub async fn resume(
             let verdict = attempt.start_and_verify(&record).await?;
             attempt.conclude(verdict).await
         }
-        Err(failure) => attempt.revert(failure).await,
+        Err(failure) => attempt.conclude(Verdict::Unhealthy(failure)).await,
     }
 }
 

@@ -45,6 +45,9 @@ impl Attempt<'_> {
     pub(super) async fn conclude(self, verdict: Verdict) -> Result<Entry, RecordError> {
         match verdict {
             Verdict::Healthy => self.commit().await,
+            Verdict::Unhealthy(failure) if self.journal.heals.is_some() => {
+                self.end(Outcome::Failed, Some(failure))
+            }
             Verdict::Unhealthy(failure) => self.revert(failure).await,
             // The next attempt starts from here; its revert target stays the last healthy release.
             Verdict::Superseded => self.end(Outcome::Superseded, None),
@@ -76,7 +79,7 @@ impl Attempt<'_> {
             }
         };
         keep_across_reboot(self.effects, &record).await;
-        if record.steps(StepKind::After).next().is_some() {
+        if self.journal.heals.is_none() && record.steps(StepKind::After).next().is_some() {
             self.run_after_steps(&record).await?;
         }
         Ok(())

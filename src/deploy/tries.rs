@@ -9,7 +9,7 @@ use tracing::warn;
 use super::attempt::Attempt;
 use crate::pending::Pending;
 use crate::record::RecordError;
-use crate::record::journal::{Class, Failure, Stage, Waiting};
+use crate::record::journal::{Class, Failure, Waiting};
 use crate::retry::{self, Jitter};
 
 /// Why a part of an attempt does not go on.

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use dependencies::DependencyChange;
+pub(crate) use read::content;
 pub use tree::{Change, FileChange, Shape};
 
 /// Two artifacts beside each other.

@@ -66,6 +66,12 @@ fn contents(
     Ok(memory.kept.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// One file of a tree, verified; `None`: the tree has no such file, or it is too large to be read here.
+pub(crate) fn content(store: &Store, tree: &Tree, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(want) = want(tree, path) else { return Ok(None) };
+    Ok(contents(store, tree, &[(want, Evidence::NpmLock)])?.remove(&want.blob))
+}
+
 /// Keeps some contents, and claims to have all others.
 struct Memory {
     wanted: HashSet<Want>,

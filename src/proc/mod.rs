@@ -27,6 +27,12 @@ pub fn now_ticks() -> u64 {
     whole + u64::try_from(now.tv_nsec).unwrap_or(0) * hertz / 1_000_000_000
 }
 
+/// This boot of the machine, by the kernel's own random name for it. Start times count from the boot, so a pid
+/// with its start time means nothing in another one.
+pub fn boot() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
+}
+
 /// The identity of the process that has this pid now; none if there is no live one.
 pub fn identity(pid: u32) -> Option<ProcessId> {
     stat(pid).filter(Stat::is_live).map(|stat| stat.id)

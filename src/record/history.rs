@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
-use super::journal::{After, Failure, Journal, Stage, StageTime, Target};
+use super::journal::{After, Drift, Failure, Journal, Stage, StageTime, Target};
 use super::release::ReleaseRef;
 use super::sealed::{self, Sealed};
 use crate::disk::Disk;
@@ -35,6 +35,8 @@ pub enum Outcome {
     Interrupted,
     /// It was not begun: quarantined, blocked, for another environment.
     Refused,
+    /// The app was taken off this host, as the state asked.
+    Removed,
 }
 
 impl std::fmt::Display for Outcome {
@@ -46,6 +48,7 @@ impl std::fmt::Display for Outcome {
             Self::Superseded => "Superseded",
             Self::Interrupted => "Interrupted",
             Self::Refused => "Refused",
+            Self::Removed => "Removed",
         })
     }
 }
@@ -71,10 +74,13 @@ pub struct Entry {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// What it healed; none: it brought what the state asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heals: Option<Drift>,
     /// What ran before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<ReleaseRef>,
-    /// When it began, by the wall clock; only shown.
+    /// When it began, by the wall clock; shown, and compared only to bound how often is healed.
     pub started: Timestamp,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
@@ -118,7 +124,14 @@ impl Entry {
         match (self.result, self.stage) {
             (Outcome::Healthy, _) => Some(true),
             (Outcome::Reverted, _) | (Outcome::Failed, Stage::Reverting) => Some(false),
-            (Outcome::Failed | Outcome::Superseded | Outcome::Interrupted | Outcome::Refused, _) => None,
+            (
+                Outcome::Failed
+                | Outcome::Superseded
+                | Outcome::Interrupted
+                | Outcome::Refused
+                | Outcome::Removed,
+                _,
+            ) => None,
         }
     }
 
@@ -139,6 +152,7 @@ impl Entry {
             result,
             stage: journal.stage,
             failure,
+            heals: journal.heals,
             previous: journal.from.clone(),
             started: journal.started,
             took_ms,
@@ -299,6 +313,21 @@ impl History {
             .filter_map(|(release, healthy)| healthy.then_some(release))
             .collect()
     }
+
+    /// The proved release that landfall left linked. None: no release ever proved healthy, or what the last
+    /// attempt to touch `current` left there is not known to be one that did.
+    pub fn left(&self) -> Option<&ReleaseRef> {
+        let proved = self.healthy().into_iter().next()?;
+        let of_it = |entry: &Entry| entry.release.as_ref() == Some(proved);
+        let touched = |entry: &&Entry| !of_it(entry) && entry.stage >= Stage::Switching;
+        match self.entries.iter().rev().find(|entry| of_it(entry) || touched(entry)) {
+            Some(entry) if entry.stage == Stage::Removing => None,
+            // An interruption is noted as an attempt's end only where `current` had not been switched.
+            Some(entry) if of_it(entry) => Some(proved),
+            Some(entry) if matches!(entry.result, Outcome::Reverted | Outcome::Interrupted) => Some(proved),
+            _ => None,
+        }
+    }
 }
 
 fn later(from: Timestamp, ms: u64) -> Timestamp {
@@ -339,6 +368,7 @@ mod tests {
             result,
             stage: Stage::Committing,
             failure: None,
+            heals: None,
             previous: None,
             started: Timestamp::UNIX_EPOCH,
             took_ms: 5,
@@ -408,6 +438,28 @@ mod tests {
             std::fs::write(dir.history(), &text).unwrap();
             assert!(History::read(&RealDisk, &dir).is_err(), "accepted: {text}");
         }
+    }
+
+    #[test]
+    fn what_was_left_linked_is_what_proved_itself_last_unless_something_else_may_be_linked() {
+        let with = |more: &[(Outcome, Stage, &str)]| {
+            let mut history = History::default();
+            for (result, stage, artifact) in [&[(Outcome::Healthy, Stage::Committing, "a")], more].concat() {
+                let entry = Entry { stage, ..entry(&history, result, artifact) };
+                history.entries.push(entry);
+            }
+            history.left().map(|release| release.artifact == ArtifactId::of(b"a"))
+        };
+        assert_eq!(History::default().left(), None);
+        assert_eq!(with(&[]), Some(true));
+        assert_eq!(with(&[(Outcome::Failed, Stage::Migrating, "b")]), Some(true));
+        assert_eq!(with(&[(Outcome::Reverted, Stage::Reverting, "b")]), Some(true));
+        assert_eq!(with(&[(Outcome::Interrupted, Stage::Switching, "b")]), Some(true));
+        assert_eq!(with(&[(Outcome::Failed, Stage::Starting, "a")]), Some(true), "a restart that failed");
+        assert_eq!(with(&[(Outcome::Healthy, Stage::Committing, "b")]), Some(false));
+        assert_eq!(with(&[(Outcome::Superseded, Stage::Verifying, "b")]), None, "b is linked, and unproved");
+        assert_eq!(with(&[(Outcome::Failed, Stage::Reverting, "b")]), None, "either may be linked");
+        assert_eq!(with(&[(Outcome::Removed, Stage::Removing, "a")]), None, "it was taken away");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum Stage {
     Committing,
     /// Going back to the last healthy release.
     Reverting,
+    /// Taking the app off this host, as the state asks.
+    Removing,
 }
 
 impl std::fmt::Display for Stage {
@@ -46,6 +48,7 @@ impl std::fmt::Display for Stage {
             Self::Verifying => "Verifying",
             Self::Committing => "Committing",
             Self::Reverting => "Reverting",
+            Self::Removing => "Removing",
         })
     }
 }
@@ -80,6 +83,30 @@ impl Class {
             Self::Prepare | Self::Migrate | Self::Start | Self::Health => true,
             Self::Refused | Self::Supply | Self::Transient | Self::Manager | Self::Host => false,
         }
+    }
+}
+
+/// How a host differed from what landfall had left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Drift {
+    /// A process that should run did not.
+    ProcessMissing,
+    /// A process ran without a supervisor that would start it again.
+    Unsupervised,
+    /// `current` named something else, or nothing.
+    CurrentMoved,
+    /// A process of another release of the app ran.
+    OtherRelease,
+}
+
+impl std::fmt::Display for Drift {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::ProcessMissing => "it was not running",
+            Self::Unsupervised => "its supervisor was gone",
+            Self::CurrentMoved => "`current` had been moved",
+            Self::OtherRelease => "a process of another release ran",
+        })
     }
 }
 
@@ -168,9 +195,12 @@ pub struct Journal {
     pub stage: Stage,
     /// How often a crash has already been recovered from since `current` was switched.
     pub resumed: u32,
+    /// What it heals; none: it brings what the state asks for. Healing reverts nothing and quarantines nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heals: Option<Drift>,
     /// Why it is being reverted.
     pub failure: Option<Failure>,
-    /// When the attempt began, by the wall clock; only shown, never compared.
+    /// When the attempt began, by the wall clock; shown, and compared only to bound how often is healed.
     pub started: Timestamp,
     /// How long the stages before this one took. A stage that a crash cut short has no time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

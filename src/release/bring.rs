@@ -49,7 +49,7 @@ impl Inner {
     }
 
     fn store(&self) -> Result<Store, Failure> {
-        match &self.host.store {
+        match &self.store {
             StoreLocation::Dir(dir) => Store::open(dir).map_err(supply),
             StoreLocation::Http(url) => Err(not_yet(url)),
             StoreLocation::S3 { bucket, .. } => Err(not_yet(&format!("s3://{bucket}"))),
@@ -63,12 +63,9 @@ impl Inner {
         let artifact = fetch::artifact(&self.store()?, id).map_err(supply)?;
         let bytes = artifact.encode().map_err(|error| failure(Class::Supply, "DigestMismatch", error))?;
         let path = self.artifact_path(id);
-        RealDisk
-            .create_dir(&self.host.root.artifacts())
-            .and_then(|()| RealDisk.replace(&path, &bytes))
-            .map_err(|error| {
-                failure(Class::Supply, "InsufficientSpace", format!("{}: {error}", path.display()))
-            })?;
+        RealDisk.create_dir(&self.root.artifacts()).and_then(|()| RealDisk.replace(&path, &bytes)).map_err(
+            |error| failure(Class::Supply, "InsufficientSpace", format!("{}: {error}", path.display())),
+        )?;
         Ok(artifact)
     }
 
@@ -102,7 +99,7 @@ impl Inner {
         }
         let applying =
             |step: &&StepSpec| step.kind == StepKind::Migrate && applies(&step.roles, &self.service.roles);
-        if !self.host.config.migrator
+        if !self.migrator
             && let Some(step) = spec.steps.iter().filter(applying).find(|step| step.check.is_none())
         {
             return Err(super::steps::without_check(step));

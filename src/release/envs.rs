@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use landfall_store::{Artifact, ArtifactId, Kind, Name};
+use serde::{Deserialize, Serialize};
 
 use super::identity::Settings;
 use super::{Inner, failure, spec_of};
@@ -14,7 +15,7 @@ use crate::record::release::ReleaseRef;
 use crate::spec::{EnvSpec, ReleaseSpec};
 
 /// Where env files may come from instead of the artifact.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct EnvFiles {
     /// `--env-file`.
     pub base: Option<PathBuf>,
@@ -98,13 +99,12 @@ impl Inner {
         local: Option<&Layer>,
         release: Option<&str>,
     ) -> Result<ResolvedEnv, Failure> {
-        let clean = self.host.clean_env(self.service.account.as_ref());
         let landfall = own_keys(&self.service.app, &self.service.environment, id, release);
         let input = EnvInput {
             place: Place::Host,
             spec,
             environment: Some(&self.service.environment),
-            clean: &clean,
+            clean: &self.clean_env,
             base,
             local,
             host: &self.env_files.host,

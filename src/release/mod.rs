@@ -1,7 +1,8 @@
 //! Releases on this host: from an artifact in a store to a directory that may become `current`.
 //!
 //! `bring` fetches and verifies, `envs` binds the artifact to its environment, `build` makes the directory,
-//! `steps` runs the recipe's commands in it, `check` compares a release with its recorded tree.
+//! `steps` runs the recipe's commands in it, `check` compares a release with its recorded tree. What is heavy of
+//! that is a piece of `work`, done by a `worker`.
 
 mod bring;
 mod build;
@@ -12,18 +13,23 @@ mod inspect;
 mod retention;
 mod steps;
 mod vault;
+mod work;
+pub mod worker;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use landfall_store::cache::HostCache;
 use landfall_store::{Artifact, ArtifactId, Tree, TreeId};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use crate::config::StoreLocation;
 use crate::disk::{Disk, RealDisk};
-use crate::effects::{Depth, Fetched, Known, Place as PreparePlace, Stepped, Supply};
+use crate::effects::{self, Depth, Fetched, Known, Stepped, Supply};
 use crate::host::{Host, Secret};
-use crate::layout::ReleaseDir;
+use crate::layout::{ReleaseDir, Root};
 use crate::pending::Pending;
 use crate::processes::Service;
 use crate::record::journal::{Class, Failure};
@@ -33,26 +39,36 @@ use crate::spec::{ReleaseSpec, StepSpec};
 
 pub use envs::EnvFiles;
 pub use inspect::{Checkable, is_intact};
-pub use retention::sweep;
+pub use retention::{clear, empty_trash, sweep};
 use vault::Vault;
+use work::{Product, Work};
 
 /// Makes releases of one service.
 pub struct HostSupply {
-    inner: Arc<Inner>,
+    inner: Inner,
     /// Of all apps of this host together.
     places: Arc<Semaphore>,
+    runner: crate::step::Runner,
 }
 
-/// Shared with the threads that do the blocking work.
+/// What the work needs to know: plain data, which travels to the process that does it.
+#[derive(Serialize, Deserialize)]
 struct Inner {
-    host: Host,
+    root: Root,
+    store: StoreLocation,
+    /// What the environment of every process of the app begins with.
+    clean_env: BTreeMap<String, String>,
     secret: Secret,
     service: Place,
     env_files: EnvFiles,
+    /// Whether this host runs migrate steps; one that does not waits for their checks.
+    migrator: bool,
+    #[serde(skip)]
     cache: OnceLock<HostCache>,
 }
 
-/// What of a service the blocking work needs: plain data.
+/// What it needs of the service.
+#[derive(Serialize, Deserialize)]
 struct Place {
     app: landfall_store::Name,
     environment: landfall_store::Name,
@@ -60,44 +76,41 @@ struct Place {
     roles: Vec<landfall_store::Name>,
     account: Option<crate::start::Account>,
     start: crate::config::StartOverride,
-    runner: crate::step::Runner,
 }
 
 impl HostSupply {
     /// The supply of this service on this host. The host cache is opened with its first use, so that looking
     /// at a host makes nothing on it.
     pub fn new(
-        host: Host,
+        host: &Host,
         secret: Secret,
         service: &Service,
         env_files: EnvFiles,
         places: Arc<Semaphore>,
     ) -> Self {
-        let cache = OnceLock::new();
-        let service = Place {
-            app: service.app.clone(),
-            environment: service.environment.clone(),
-            dir: service.dir.clone(),
-            roles: service.roles.clone(),
-            account: service.account.clone(),
-            start: service.start,
-            runner: service.runner.clone(),
+        let inner = Inner {
+            root: host.root.clone(),
+            store: host.store.clone(),
+            clean_env: host.clean_env(service.account.as_ref()),
+            secret,
+            service: Place {
+                app: service.app.clone(),
+                environment: service.environment.clone(),
+                dir: service.dir.clone(),
+                roles: service.roles.clone(),
+                account: service.account.clone(),
+                start: service.start,
+            },
+            env_files,
+            migrator: host.config.migrator,
+            cache: OnceLock::new(),
         };
-        Self { inner: Arc::new(Inner { host, secret, service, env_files, cache }), places }
+        Self { inner, places, runner: service.runner.clone() }
     }
 
-    /// Runs blocking work on a thread of its own, so that other apps go on.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Inner) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let inner = Arc::clone(&self.inner);
-        match tokio::task::spawn_blocking(move || work(&inner)).await {
-            Ok(result) => result,
-            Err(error) => {
-                Err(failure(Class::Host, "Internal", format!("a worker thread ended early: {error}")))
-            }
-        }
+    /// Has it done by a process of its own: other apps go on, and its memory goes with it.
+    async fn work<T: TryFrom<Product, Error = Failure>>(&self, work: Work) -> Result<T, Failure> {
+        worker::done(&self.inner, work).await?.try_into()
     }
 }
 
@@ -107,7 +120,7 @@ impl Inner {
         if let Some(cache) = self.cache.get() {
             return Ok(cache);
         }
-        let cache = HostCache::open(self.host.root.path())
+        let cache = HostCache::open(self.root.path())
             .map_err(|error| failure(Class::Host, "CacheUnusable", error))?;
         Ok(self.cache.get_or_init(|| cache))
     }
@@ -121,12 +134,12 @@ impl Inner {
     }
 
     fn artifact_path(&self, id: &ArtifactId) -> PathBuf {
-        self.host.root.artifacts().join(format!("{}.json", id.0))
+        self.root.artifacts().join(format!("{}.json", id.0))
     }
 
     fn tree_path(&self, id: TreeId) -> PathBuf {
         let hex = id.to_string();
-        self.host.root.trees().join(&hex[..2]).join(&hex[2..])
+        self.root.trees().join(&hex[..2]).join(&hex[2..])
     }
 
     /// A tree this host keeps, verified.
@@ -187,19 +200,18 @@ impl Supply for HostSupply {
 
     fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Failure>> {
         let id = *artifact;
-        Box::pin(self.blocking(move |inner| inner.bring(&id)))
+        Box::pin(async move { self.work(Work::Bring(id)).await.map(Fetched::of) })
     }
 
-    fn place<'a>(&'a self) -> Pending<'a, PreparePlace> {
+    fn place<'a>(&'a self) -> Pending<'a, effects::Place> {
         Box::pin(async {
             let place = Arc::clone(&self.places).acquire_owned().await;
-            place.map_or_else(|_| PreparePlace::free(), PreparePlace::one_of_few)
+            place.map_or_else(|_| effects::Place::free(), effects::Place::one_of_few)
         })
     }
 
     fn build<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>> {
-        let record = fetched.record.clone();
-        Box::pin(self.blocking(move |inner| inner.build(&record)))
+        Box::pin(self.work(Work::Build(Box::new(fetched.record.clone()))))
     }
 
     fn step<'a>(
@@ -213,7 +225,7 @@ impl Supply for HostSupply {
     }
 
     fn migrates(&self) -> bool {
-        self.inner.host.config.migrator
+        self.inner.migrator
     }
 
     fn check<'a>(
@@ -227,15 +239,11 @@ impl Supply for HostSupply {
     }
 
     fn discard<'a>(&'a self, release: &'a ReleaseRef) -> Pending<'a, Result<(), Failure>> {
-        let name = release.name.clone();
-        Box::pin(self.blocking(move |inner| inner.discard(&name)))
+        Box::pin(self.work(Work::Discard(release.clone())))
     }
 
     fn finish<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>> {
-        Box::pin(async move {
-            let record = fetched.record.clone();
-            self.blocking(move |inner| inner.finish(record)).await
-        })
+        Box::pin(self.work(Work::Finish(Box::new(fetched.record.clone()))))
     }
 
     fn load<'a>(&'a self, name: &'a str) -> Pending<'a, Result<ReleaseRecord, Failure>> {
@@ -247,10 +255,7 @@ impl Supply for HostSupply {
         release: &'a ReleaseRef,
         depth: Depth,
     ) -> Pending<'a, Result<ReleaseRecord, Failure>> {
-        Box::pin(async move {
-            let release = release.clone();
-            self.blocking(move |inner| inner.check(&release, depth)).await
-        })
+        Box::pin(self.work(Work::Check(release.clone(), depth)))
     }
 }
 

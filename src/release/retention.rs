@@ -4,6 +4,7 @@
 //! push a good one out. A record that cannot be read stops the cleaning with nothing removed.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use landfall_store::remove;
 
@@ -27,7 +28,7 @@ pub fn superfluous(
     on_disk.iter().filter(|name| !kept.contains(name) && !needed.contains(*name)).cloned().collect()
 }
 
-/// Removes what is superfluous: set aside at once, deleted after. Returns the names.
+/// Sets aside what is superfluous; [`empty_trash`] deletes it. Returns the names.
 pub fn sweep(
     dir: &AppDir,
     history: &History,
@@ -37,17 +38,52 @@ pub fn sweep(
     let mut needed: BTreeSet<String> = desired.map(str::to_owned).into_iter().collect();
     needed.extend(switch::named(&RealDisk, dir)?);
     let releases = dir.releases();
-    let io = RecordError::io(&releases);
-    let on_disk: Vec<String> =
-        RealDisk.list(&releases).map_err(io)?.into_iter().filter(|name| !name.starts_with('.')).collect();
-    let gone = superfluous(&on_disk, &history.healthy(), keep_healthy, &needed);
+    let gone = superfluous(&listed(&releases)?, &history.healthy(), keep_healthy, &needed);
     for name in &gone {
-        remove::set_aside(&releases, name)
-            .map_err(|error| RecordError::io(releases.join(name))(std::io::Error::other(error)))?;
+        set_aside(&releases, name)?;
     }
-    remove::empty_trash(&releases)
-        .map_err(|error| RecordError::io(&releases)(std::io::Error::other(error)))?;
     Ok(gone)
+}
+
+/// Removes every release of an app that is gone from this host, and landfall's records of its processes, which
+/// hold secrets. `shared/`, logs, attempts and the history stay. Only once `current` is gone; does nothing where
+/// nothing is left. Returns the names.
+pub fn clear(dir: &AppDir) -> Result<Vec<String>, RecordError> {
+    if let Some(name) = switch::named(&RealDisk, dir)? {
+        let why = format!("it names {name}, and what is in service is not removed");
+        return Err(RecordError::Damaged { path: dir.current(), why });
+    }
+    let releases = dir.releases();
+    let gone = listed(&releases)?;
+    for name in &gone {
+        set_aside(&releases, name)?;
+    }
+    if dir.run().exists() {
+        set_aside(dir.own(), "run")?;
+    }
+    Ok(gone)
+}
+
+/// Deletes what was set aside in an app's directories. Takes as long as it takes: not on the agent's own thread.
+pub fn empty_trash(dir: &AppDir) -> Result<(), RecordError> {
+    for parent in [dir.releases(), dir.own().to_owned()] {
+        if parent.is_dir() {
+            remove::empty_trash(&parent)
+                .map_err(|error| RecordError::io(&parent)(std::io::Error::other(error)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Releases on disk, prepared or not; what is hidden is being built or removed.
+fn listed(releases: &Path) -> Result<Vec<String>, RecordError> {
+    let names = RealDisk.list(releases).map_err(RecordError::io(releases))?;
+    Ok(names.into_iter().filter(|name| !name.starts_with('.')).collect())
+}
+
+fn set_aside(parent: &Path, name: &str) -> Result<(), RecordError> {
+    remove::set_aside(parent, name)
+        .map_err(|error| RecordError::io(parent.join(name))(std::io::Error::other(error)))
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl HostSupply {
             account: service.account.as_ref(),
             log: logs.join(&wanted.log),
         };
-        step::run_until(&service.runner, &run, give_way)
+        step::run_until(&self.runner, &run, give_way)
             .await
             .map_err(|error| failure(Class::Host, "StepNotRun", format!("step `{name}`: {error}")))
     }

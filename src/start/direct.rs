@@ -190,19 +190,24 @@ fn too_new(format: u32) -> io::Error {
 }
 
 fn is_this_start(record: &Record, launch: &Launch) -> bool {
-    record.start_id == launch.start_id && proc::is_alive(record.shim)
+    record.start_id == launch.start_id && record.is_of_this_boot() && proc::is_alive(record.shim)
 }
 
 /// A record is believed only where /proc agrees.
 fn facts(record: Record) -> SlotFacts {
-    let living = record.processes.iter().copied().filter(|id| proc::is_alive(*id));
+    let now = record.is_of_this_boot();
+    let living = record.processes.iter().copied().filter(|id| now && proc::is_alive(*id));
+    let supervisor = (now && proc::is_alive(record.shim)).then_some(record.shim);
     SlotFacts {
         processes: living.collect(),
+        supervisor,
+        returns: supervisor.is_some(),
         start_id: Some(record.start_id),
         release_dir: Some(record.release_dir),
         restarts: record.restarts,
         last_exit: record.last_exit,
-        gave_up: record.gave_up,
+        // Whatever it was that kept killing the app, a reboot is a new beginning.
+        gave_up: now && record.gave_up,
     }
 }
 
@@ -216,6 +221,10 @@ fn stop_order(stop: &StopSpec, recorded: &StopOrder) -> StopOrder {
 }
 
 async fn end(slot: &Slot, files: &SlotFiles, record: &Record, stop: &StopOrder) -> Result<(), StartError> {
+    // Processes of another boot are gone, and their numbers belong to strangers now.
+    if !record.is_of_this_boot() {
+        return Ok(());
+    }
     end_shim(files, record, stop).await?;
     // Only when the shim was killed is there anything left: it ends all it has before it ends itself.
     end_orphans(slot, record, stop).await

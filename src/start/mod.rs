@@ -11,18 +11,20 @@ pub mod preflight;
 pub mod shim;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use landfall_store::Name;
+use serde::{Deserialize, Serialize};
 
 use crate::pending::Pending;
+use crate::plan::Running;
 use crate::spec::{StartSpec, StopSpec};
 
 pub use command::argv;
 pub(crate) use command::{RunAs, prepare};
 
 /// The account a process runs as.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Login name.
     pub name: String,
@@ -105,12 +107,33 @@ pub struct SlotFacts {
     pub release_dir: Option<PathBuf>,
     /// Live processes of the app itself (not the shim or the pm2 daemon), main one first.
     pub processes: Vec<ProcessId>,
+    /// Who starts them again when they die: the shim, the pm2 daemon. None: nobody does.
+    pub supervisor: Option<ProcessId>,
     /// Restarts since that start.
     pub restarts: u32,
     /// How it last ended, if it is not running.
     pub last_exit: Option<Exit>,
+    /// The manager starts again what is not there now: nobody else needs to.
+    pub returns: bool,
     /// The manager has stopped trying (restart budget used up, pm2 `errored`).
     pub gave_up: bool,
+}
+
+impl SlotFacts {
+    /// How these processes run, where so many of this release should.
+    pub fn running(&self, release_dir: &Path, instances: u32) -> Running {
+        if self.release_dir.as_deref() != Some(release_dir) {
+            return Running::No;
+        }
+        let whole = self.processes.len() >= usize::try_from(instances).unwrap_or(usize::MAX);
+        match (self.supervisor, whole) {
+            _ if self.gave_up => Running::GaveUp,
+            (Some(_), true) => Running::Yes,
+            (Some(_), false) if self.returns => Running::Returning,
+            (None, true) => Running::Unsupervised,
+            (_, false) => Running::No,
+        }
+    }
 }
 
 /// Why a manager could not do what was asked.
@@ -171,6 +194,11 @@ pub trait Manager {
     /// Ends every process of the slot, by the identity recorded when it was started, the whole group, with
     /// the kill behind the grace. A slot that does not run is a success.
     fn stop<'a>(&'a self, slot: &'a Slot, stop: &'a StopSpec) -> Pending<'a, Result<(), StartError>>;
+
+    /// As [`Manager::stop`], and nothing of the slot comes back after a reboot.
+    fn forget<'a>(&'a self, slot: &'a Slot, stop: &'a StopSpec) -> Pending<'a, Result<(), StartError>> {
+        self.stop(slot, stop)
+    }
 
     /// Makes the running set survive a reboot, where the manager does that itself (pm2 save).
     fn persist<'a>(&'a self, slot: &'a Slot) -> Pending<'a, Result<(), StartError>>;

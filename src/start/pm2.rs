@@ -182,6 +182,8 @@ impl Pm2 {
             start_id: asked.start_id,
             release_dir: Some(asked.release_dir),
             processes,
+            supervisor: workers::daemon(&self.cli.home),
+            returns: false,
             restarts: u32::try_from(newcomers).unwrap_or(u32::MAX),
             last_exit: None,
             gave_up: false,
@@ -249,6 +251,17 @@ impl Manager for Pm2 {
 
     fn stop<'a>(&'a self, slot: &'a Slot, stop: &'a StopSpec) -> Pending<'a, Result<(), StartError>> {
         Box::pin(self.stop(slot, stop))
+    }
+
+    fn forget<'a>(&'a self, slot: &'a Slot, stop: &'a StopSpec) -> Pending<'a, Result<(), StartError>> {
+        Box::pin(async move {
+            self.stop(slot, stop).await?;
+            // Saving without a daemon would start an empty one, and save that over what other apps have.
+            match workers::daemon(&self.cli.home) {
+                Some(_) => self.persist(slot).await,
+                None => Ok(()),
+            }
+        })
     }
 
     fn persist<'a>(&'a self, slot: &'a Slot) -> Pending<'a, Result<(), StartError>> {

@@ -77,6 +77,13 @@ impl DesiredState {
         resolve_in(app, state, environment)
     }
 
+    /// Whether the app is to be removed from the hosts of `environment`.
+    pub fn is_absent(&self, app: &Name, environment: &Name) -> bool {
+        let Some(Ok(state)) = self.apps.get(app) else { return false };
+        let part = state.environments.get(environment).map(|part| part.state);
+        [Some(state.state), part].contains(&Some(Presence::Absent))
+    }
+
     /// The apps that have a part for `environment`, or whose part is refused; in order of their names.
     pub fn apps_in(&self, environment: &Name) -> impl Iterator<Item = &Name> {
         self.apps.iter().filter_map(move |(name, state)| match state {

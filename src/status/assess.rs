@@ -6,7 +6,7 @@ use super::cause::{Cause, cause, failed_on_current, is_synced};
 use super::conditions::conditions;
 use super::sentence::sentence;
 use super::{Health, Operation, Running, SourceView, Status, Sync, View, Wanted};
-use crate::plan::{Current, Desired, Running as Processes, revert_target};
+use crate::plan::{Current, Desired, revert_target};
 use crate::record::journal::{Stage, Target};
 
 /// Judges.
@@ -21,6 +21,7 @@ pub fn assess(view: &View) -> Status {
         sync,
         health,
         operation: operation(&cause),
+        removed: cause == Cause::Removed,
         desired: target(&view.wanted)
             .map(|target| Wanted { artifact: target.artifact, version: view.wanted_version.clone() }),
         running: running(view),
@@ -40,12 +41,13 @@ pub(super) const fn target(desired: &Desired) -> Option<&Target> {
         Desired::Target(target) | Desired::Suspended { target, .. } | Desired::Blocked { target, .. } => {
             Some(target)
         }
-        Desired::NotInState | Desired::Invalid(_) => None,
+        Desired::Absent { .. } | Desired::NotInState | Desired::Invalid(_) => None,
     }
 }
 
 fn sync(view: &View) -> Sync {
-    let unknown = target(&view.wanted).is_none() || matches!(view.source, SourceView::Invalid(_));
+    let says_nothing = matches!(view.wanted, Desired::NotInState | Desired::Invalid(_));
+    let unknown = says_nothing || matches!(view.source, SourceView::Invalid(_));
     match (unknown, is_synced(view)) {
         (true, _) => Sync::Unknown,
         (false, true) => Sync::Synced,
@@ -54,7 +56,7 @@ fn sync(view: &View) -> Sync {
 }
 
 fn health(view: &View, cause: &Cause) -> Health {
-    if matches!(view.wanted, Desired::Suspended { .. }) {
+    if matches!(view.wanted, Desired::Suspended { .. } | Desired::Absent { suspended: Some(_) }) {
         return Health::Suspended;
     }
     match cause {
@@ -66,12 +68,12 @@ fn health(view: &View, cause: &Cause) -> Health {
     }
     let current = match &view.facts.current {
         Current::Release(current) => current,
-        Current::Absent | Current::Broken(_) if matches!(cause, Cause::Attempt(_)) => {
+        Current::Absent | Current::Moved(_) | Current::Broken(_) if matches!(cause, Cause::Attempt(_)) => {
             return Health::Progressing;
         }
-        Current::Absent | Current::Broken(_) => return Health::Missing,
+        Current::Absent | Current::Moved(_) | Current::Broken(_) => return Health::Missing,
     };
-    if view.facts.running == Processes::No || failed_on_current(view).is_some() {
+    if !view.facts.running.is_whole() || failed_on_current(view).is_some() {
         return Health::Degraded;
     }
     if view.facts.healthy.first() == Some(current) { Health::Healthy } else { Health::Unknown }

@@ -3,7 +3,7 @@
 use super::{SourceView, View};
 use crate::plan::{Current, Desired, Facts, Hold, Plan, Refusal, decide};
 use crate::record::history::{Entry, Outcome};
-use crate::record::journal::{Failure, Journal, Stage};
+use crate::record::journal::{Drift, Failure, Journal, Stage};
 use crate::record::quarantine::Interrupted;
 use crate::record::release::ReleaseRef;
 
@@ -37,12 +37,16 @@ pub(super) enum Cause {
     WillNotRun(ReleaseRef),
     /// Two attempts in a row were cut short in the same stage.
     Interrupted(Interrupted),
-    /// What is linked stopped.
-    ProcessMissing(ReleaseRef),
+    /// The host differs from what landfall left, and is about to be put right.
+    Drifted(ReleaseRef, Drift),
     /// The last attempt failed, and not because of the release.
     Failed(Entry),
     /// What is wanted is not here yet.
     Pending,
+    /// The app is to go, and does in a moment.
+    Leaving(ReleaseRef),
+    /// The app is gone, as the state asks.
+    Removed,
 }
 
 /// Finds it. Pure.
@@ -63,7 +67,14 @@ pub(super) fn cause(view: &View) -> Cause {
         Plan::Refuse(Refusal::Quarantined { attempt, release, failure }) => {
             Cause::Quarantined { attempt, release, failure }
         }
-        Plan::Restart { release, .. } => Cause::ProcessMissing(release),
+        Plan::Restart { release, heals, .. } => Cause::Drifted(release, heals),
+        Plan::Remove { release } => match &view.last {
+            Some(last) if last.stage == Stage::Removing && last.failure.is_some() => {
+                Cause::Failed(last.clone())
+            }
+            _ => Cause::Leaving(release),
+        },
+        Plan::Removed => Cause::Removed,
         Plan::Deploy { target, .. } => match &view.last {
             Some(last) if last.target.artifact == target.artifact && is_no_fault_of_the_release(last) => {
                 Cause::Failed(last.clone())
@@ -122,6 +133,7 @@ pub(super) fn is_synced(view: &View) -> bool {
         Desired::Target(target) | Desired::Suspended { target, .. } | Desired::Blocked { target, .. } => {
             target
         }
+        Desired::Absent { .. } => return view.facts.current == Current::Absent,
         Desired::NotInState | Desired::Invalid(_) => return false,
     };
     let facts = Facts {

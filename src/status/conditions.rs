@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::assess::target;
 use super::cause::{Cause, failed_on_current, is_revert_failed};
 use super::{Health, SourceView, Sync, View};
-use crate::plan::{Current, Desired, Running};
+use crate::plan::{Current, Desired};
 use crate::record::history::{Entry, Outcome};
-use crate::record::journal::{After, Class, Failure};
+use crate::record::journal::{After, Class, Drift, Failure};
 
 /// Types of conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -110,6 +110,9 @@ impl Said<'_> {
     }
 
     fn ready(&mut self, cause: &Cause, sync: Sync, health: Health, message: &str) {
+        if *cause == Cause::Removed {
+            return self.say(Kind::Ready, ConditionStatus::True, "Removed", message);
+        }
         if sync == Sync::Synced && health == Health::Healthy && !matches!(cause, Cause::Attempt(_)) {
             return self.say(Kind::Ready, ConditionStatus::True, "ReconciliationSucceeded", message);
         }
@@ -124,9 +127,12 @@ impl Said<'_> {
                 self.say(Kind::Healthy, ConditionStatus::True, "ProbesPassing", "it proved healthy and runs");
             }
             (Health::Suspended, _) => {
-                let running = self.view.facts.running == Running::Yes;
+                let running = self.view.facts.running.is_whole();
                 let status = if running { ConditionStatus::Unknown } else { ConditionStatus::False };
                 self.say(Kind::Healthy, status, "Suspended", "nothing is healed while the app is suspended");
+            }
+            (Health::Missing, Cause::Removed) => {
+                self.say(Kind::Healthy, ConditionStatus::Unknown, "Removed", "nothing is to run here");
             }
             (Health::Missing, _) => {
                 self.say(Kind::Healthy, ConditionStatus::False, "NotStarted", "nothing runs here");
@@ -137,7 +143,7 @@ impl Said<'_> {
             (_, Cause::WillNotRun(_)) => {
                 self.say(Kind::Healthy, ConditionStatus::False, "RestartBudgetExceeded", counted);
             }
-            (Health::Degraded, _) if self.view.facts.running == Running::No => {
+            (Health::Degraded, _) if !self.view.facts.running.is_whole() => {
                 self.say(Kind::Healthy, ConditionStatus::False, "ProcessExited", counted);
             }
             (Health::Degraded, _) => {
@@ -263,7 +269,10 @@ impl Said<'_> {
             _ if self.is_another_release() => {
                 ("WrongRelease", "processes of another release than the linked one run".to_owned())
             }
-            Cause::ProcessMissing(release) | Cause::WillNotRun(release) => {
+            Cause::Drifted(release, heals) => {
+                (reason_of_drift(*heals), format!("{}: {heals}", release.version))
+            }
+            Cause::WillNotRun(release) => {
                 ("ProcessMissing", format!("{} should run and does not", release.version))
             }
             Cause::Suspended(_) if self.is_stopped() => {
@@ -289,7 +298,7 @@ impl Said<'_> {
     }
 
     fn is_stopped(&self) -> bool {
-        self.view.facts.running == Running::No && self.view.facts.current.release().is_some()
+        !self.view.facts.running.is_whole() && self.view.facts.current.release().is_some()
     }
 
     fn is_another_release(&self) -> bool {
@@ -301,6 +310,16 @@ impl Said<'_> {
 /// A moment to the second.
 fn time(moment: Timestamp) -> Timestamp {
     moment.round(jiff::Unit::Second).unwrap_or(moment)
+}
+
+/// The condition's word for a drift.
+const fn reason_of_drift(drift: Drift) -> &'static str {
+    match drift {
+        Drift::ProcessMissing => "ProcessMissing",
+        Drift::Unsupervised => "Unsupervised",
+        Drift::CurrentMoved => "CurrentChanged",
+        Drift::OtherRelease => "WrongRelease",
+    }
 }
 
 /// When an attempt ended.
@@ -315,7 +334,8 @@ fn invalid(why: &str) -> &'static str {
 fn not_ready(view: &View, cause: &Cause) -> String {
     let last = view.last.as_ref();
     let reason = match cause {
-        Cause::Attempt(_) | Cause::Pending | Cause::ProcessMissing(_) => "Progressing",
+        Cause::Attempt(_) | Cause::Pending | Cause::Leaving(_) | Cause::Drifted(..) => "Progressing",
+        Cause::Removed => "Removed",
         Cause::CutShort(_) => "Interrupted",
         Cause::Suspended(_) => "Suspended",
         Cause::NotInState => "NotInState",

@@ -45,6 +45,7 @@ pub async fn look(site: &Site, around: &Around) -> Result<View, RecordError> {
         host: around.host.clone(),
         app: app.name.clone(),
         environment: app.environment.clone(),
+        data: app.dir.shared(),
         wanted: around.wanted.clone(),
         wanted_version: wanted_version(&app, &facts, &around.wanted),
         facts,

@@ -12,6 +12,8 @@ mod sentence;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use landfall_store::{ArtifactId, Name, Version};
 use schemars::JsonSchema;
@@ -131,6 +133,8 @@ pub struct Status {
     pub health: Health,
     /// What is being done?
     pub operation: Operation,
+    /// The state asks for the app to be gone, and it is.
+    pub removed: bool,
     /// What should run.
     pub desired: Option<Wanted>,
     /// What runs.
@@ -154,12 +158,12 @@ pub struct Status {
 impl Status {
     /// Whether nothing needs anybody's attention.
     pub fn is_fine(&self) -> bool {
-        self.sync == Sync::Synced && self.health == Health::Healthy && self.next.is_none()
+        self.is_synced_and_healthy() && self.next.is_none()
     }
 
-    /// Whether what should run runs and is well.
+    /// Whether what should run runs and is well, and what should be gone is.
     pub fn is_synced_and_healthy(&self) -> bool {
-        self.sync == Sync::Synced && self.health == Health::Healthy
+        self.sync == Sync::Synced && (self.health == Health::Healthy || self.removed)
     }
 }
 
@@ -200,6 +204,8 @@ pub struct View {
     pub app: Name,
     /// In which environment.
     pub environment: Name,
+    /// Where its data is, whatever becomes of its releases.
+    pub data: PathBuf,
     /// What the state says.
     pub wanted: Desired,
     /// What is wanted, as people call it.

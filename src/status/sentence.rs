@@ -5,9 +5,8 @@ use landfall_store::{ArtifactId, Version};
 use super::assess::target;
 use super::cause::Cause;
 use super::{Health, View};
-use crate::plan::Running;
 use crate::record::history::Entry;
-use crate::record::journal::{Class, Journal, Stage};
+use crate::record::journal::{Class, Drift, Journal, Stage};
 use crate::record::release::ReleaseRef;
 
 /// The sentence, and what to type next where there is something to do.
@@ -84,8 +83,18 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
                 "find out what ended it (out of memory?), then `landfall retry {app}` or deploy another version"
             ),
         ),
-        Cause::ProcessMissing(_) => told(missing(view), started_again(view)),
+        Cause::Drifted(_, Drift::ProcessMissing) => told(missing(view), started_again(view)),
+        Cause::Drifted(release, heals) => told(
+            format!("{} is what landfall left here, and {heals}; {}", named(release), runs(view)),
+            is_put_right(view),
+        ),
         Cause::Failed(entry) => told(failed(view, entry), again(view, entry)),
+        Cause::Leaving(release) => {
+            told(format!("{} is to be removed from this host; {}", named(release), runs(view)), leaves(view))
+        }
+        Cause::Removed => {
+            (format!("removed, as the state asks; its data is kept in {}", view.data.display()), None)
+        }
         Cause::Pending => {
             told(format!("{} is wanted and not in service; {}", wanted(view), runs(view)), comes(view))
         }
@@ -124,7 +133,7 @@ fn runs(view: &View) -> String {
         view.facts.current.release().is_some_and(|current| view.facts.healthy.first() == Some(current));
     match &view.serving.release {
         None => "nothing runs".to_owned(),
-        Some(release) if view.facts.running == Running::No => format!("{} runs in part", named(release)),
+        Some(release) if !view.facts.running.is_whole() => format!("{} runs in part", named(release)),
         Some(release) if proved && view.facts.current.release() == Some(release) => {
             format!("{} runs and is healthy", named(release))
         }
@@ -172,6 +181,13 @@ fn missing(view: &View) -> String {
     }
 }
 
+fn is_put_right(view: &View) -> String {
+    match view.agent {
+        true => "the agent puts it right; `landfall history` shows how that ended".to_owned(),
+        false => "`landfall watch` puts it right".to_owned(),
+    }
+}
+
 fn started_again(view: &View) -> String {
     let logs = format!("`landfall logs {}` shows its last words", view.app);
     if view.agent {
@@ -199,6 +215,14 @@ fn again(view: &View, entry: &Entry) -> String {
             format!("`landfall watch` tries again; {describe}")
         }
         _ => describe,
+    }
+}
+
+fn leaves(view: &View) -> String {
+    if view.agent {
+        "the agent stops it in a moment".to_owned()
+    } else {
+        "`landfall watch` stops and removes it".to_owned()
     }
 }
 

@@ -35,6 +35,7 @@ fn entry(name: &str, result: Outcome, stage: Stage, failure: Option<Failure>) ->
         result,
         stage,
         failure,
+        heals: None,
         previous: None,
         started: time(100),
         took_ms: 2_000,
@@ -57,6 +58,7 @@ fn journal(name: &str, stage: Stage) -> Journal {
         healthy: Some(release("a")),
         stage,
         resumed: 0,
+        heals: None,
         failure: None,
         started: time(200),
         stages: vec![],
@@ -73,11 +75,13 @@ fn running_a_wanting(wanted: &str) -> View {
         host: "web-1".parse().unwrap(),
         app: "web".parse().unwrap(),
         environment: "prod".parse().unwrap(),
+        data: "/srv/web/shared".into(),
         wanted: Desired::Target(target(wanted)),
         wanted_version: Some(wanted.parse().unwrap()),
         facts: Facts {
             desired: Desired::Target(target(wanted)),
             current: Current::Release(release("a")),
+            left: Some(release("a")),
             running: Processes::Yes,
             candidate: Some(candidate),
             healthy: vec![release("a")],
@@ -118,7 +122,7 @@ fn quarantine(name: &str) -> Quarantine {
         since: time(100),
         left: false,
     };
-    Quarantine { items: vec![item] }
+    Quarantine { items: vec![item], interrupted: None }
 }
 
 /// Nothing was ever healthy here.

@@ -94,7 +94,12 @@ pub fn keep(host: &Host, accepted: &Accepted) -> Result<(), RecordError> {
 
 /// What the state asks of one app here.
 pub fn desired(accepted: &Accepted, app: &Name, environment: &Name) -> Desired {
-    let found = match accepted.state.resolve(app, environment) {
+    let found = accepted.state.resolve(app, environment);
+    if accepted.state.is_absent(app, environment) {
+        let suspended = found.ok().and_then(|found| suspension(&found));
+        return Desired::Absent { suspended };
+    }
+    let found = match found {
         Ok(found) => found,
         Err(ResolveError::NoApp { .. } | ResolveError::NoEnvironment { .. }) => return Desired::NotInState,
         Err(error @ ResolveError::Invalid(_)) => return Desired::Invalid(error.to_string()),
@@ -107,13 +112,18 @@ pub fn desired(accepted: &Accepted, app: &Name, environment: &Name) -> Desired {
         why: wanted.reason.clone(),
         state_commit: accepted.commit.clone(),
     };
-    if let Some(suspend) = found.suspend()
-        && suspend.until.is_none_or(|until| until > jiff::Timestamp::now())
-    {
-        return Desired::Suspended { target, reason: format!("{} (by {})", suspend.reason, suspend.by) };
+    if let Some(reason) = suspension(&found) {
+        return Desired::Suspended { target, reason };
     }
     match found.block_of(&wanted.artifact) {
         Some(block) => Desired::Blocked { target, reason: format!("{} (by {})", block.reason, block.by) },
         None => Desired::Target(target),
     }
+}
+
+/// Why nothing may change now, if that is so.
+fn suspension(found: &crate::state::Desired<'_>) -> Option<String> {
+    let suspend = found.suspend()?;
+    let lasts = suspend.until.is_none_or(|until| until > jiff::Timestamp::now());
+    lasts.then(|| format!("{} (by {})", suspend.reason, suspend.by))
 }

@@ -11,11 +11,13 @@ use tracing::{error, info, warn};
 
 use super::accept::{self, Accepted, desired};
 use super::apps::{AppState, RECORD_PAUSE, jittered};
+use super::departures::Departures;
 use super::service::Shared;
 use super::systemd::{Systemd, summary};
 use super::tick::tick;
 use super::{AgentError, Report, Settings, apps};
 use crate::plan::Desired;
+use crate::processes::Living;
 use crate::retry::Patience;
 use crate::source::file::FileWatch;
 use crate::status::{Around, SourceView};
@@ -35,8 +37,10 @@ pub(super) struct Agent {
     apps: BTreeMap<Name, AppState>,
     events: UnboundedReceiver<()>,
     watch: FileWatch,
-    ended: UnboundedReceiver<Report>,
-    end: UnboundedSender<Report>,
+    ended: UnboundedReceiver<Ended>,
+    end: UnboundedSender<Ended>,
+    departures: Departures,
+    departed: UnboundedReceiver<Name>,
     systemd: Systemd,
 }
 
@@ -45,11 +49,26 @@ impl Agent {
         let shared = Rc::new(Shared::new(&settings, Patience::Agent)?);
         let (changed, events) = unbounded_channel();
         let (end, ended) = unbounded_channel();
+        let (word, departed) = unbounded_channel();
+        let departures = Departures::new(word);
         let watch = FileWatch::new(&settings.source, changed)?;
         let accepted = accept::last(&settings.host)?.map(Rc::new);
         let apps = BTreeMap::new();
         let systemd = Systemd::new();
-        Ok(Self { settings, shared, accepted, complaint: None, apps, events, watch, ended, end, systemd })
+        Ok(Self {
+            settings,
+            shared,
+            accepted,
+            complaint: None,
+            apps,
+            events,
+            watch,
+            ended,
+            end,
+            departures,
+            departed,
+            systemd,
+        })
     }
 
     pub(super) async fn run(mut self) -> Result<(), AgentError> {
@@ -79,7 +98,8 @@ impl Agent {
                     look_again = None;
                     self.complain();
                 }
-                Some(report) = self.ended.recv() => self.note(&report),
+                Some(report) = self.ended.recv() => self.note(report),
+                Some(app) = self.departed.recv() => self.look_at(&app),
                 () = tokio::time::sleep_until(timer) => {
                     timer = Instant::now() + jittered(INTERVAL);
                     self.watch.follow()?;
@@ -212,7 +232,8 @@ impl Agent {
                     let (name, end) = (name.clone(), self.end.clone());
                     tokio::task::spawn_local(async move {
                         let tick = tick(&site, &wanted, &source, around).await;
-                        if end.send(Report { app: name, tick }).is_err() {
+                        let living = site.living().await;
+                        if end.send(Ended { report: Report { app: name, tick }, living }).is_err() {
                             warn!("an attempt ended while the agent was stopping");
                         }
                     });
@@ -234,11 +255,26 @@ impl Agent {
         summary(self.apps.len(), &busy.collect::<Vec<_>>(), self.complaint.as_deref())
     }
 
-    fn note(&mut self, report: &Report) {
+    fn note(&mut self, ended: Ended) {
+        let Ended { report, living } = ended;
         if let Some(app) = self.apps.get_mut(&report.app) {
-            app.note(report, Instant::now());
+            app.note(&report, Instant::now());
+            self.departures.follow(&report.app, living);
         }
     }
+
+    /// A process ended. What runs is healed also while an app waits for something else, such as its store.
+    fn look_at(&mut self, app: &Name) {
+        if let Some(app) = self.apps.get_mut(app) {
+            app.due = true;
+        }
+    }
+}
+
+/// A tick that ended, and what it left running.
+struct Ended {
+    report: Report,
+    living: Living,
 }
 
 /// Waits for a moment, or for ever.

@@ -72,7 +72,7 @@ impl AppState {
                 let what = "an env file was edited since the start; the next deploy takes it";
                 self.say(|| warn!(app = %report.app, "{what}"), what);
             }
-            Ok(Tick::InSync { env_changed: false }) => self.said = None,
+            Ok(Tick::InSync { env_changed: false } | Tick::Removed) => self.said = None,
             Err(error) => {
                 self.not_before = Some(now + jittered(RECORD_PAUSE));
                 let what = "landfall could not keep its records; what runs is left alone";

@@ -6,6 +6,7 @@
 mod accept;
 mod agent;
 mod apps;
+mod departures;
 mod service;
 mod systemd;
 mod tick;
@@ -118,7 +119,9 @@ pub async fn watch(settings: Settings) -> Result<(), AgentError> {
 fn apps(shared: &Shared, accepted: Option<&Accepted>) -> Result<BTreeSet<Name>, AgentError> {
     let mut apps = shared.apps_on_disk()?;
     if let Some(accepted) = accepted {
-        apps.extend(accepted.state.apps_in(&shared.environment).cloned());
+        let named = accepted.state.apps_in(&shared.environment);
+        // Of what was never here there is nothing to remove.
+        apps.extend(named.filter(|app| !accepted.state.is_absent(app, &shared.environment)).cloned());
     }
     apps.retain(|app| shared.host.config.app(app).is_some());
     Ok(apps)

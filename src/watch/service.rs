@@ -14,15 +14,15 @@ use crate::disk::{Disk, RealDisk};
 use crate::effects::{Effects, Supply, SystemClock};
 use crate::host::{Host, Secret};
 use crate::layout::AppDir;
-use crate::plan::Desired;
-use crate::processes::{AppProcesses, Managers, Service};
+use crate::plan::{Desired, Running};
+use crate::processes::{AppProcesses, Living, Managers, Service};
 use crate::reconcile::{Tick, reconcile};
 use crate::record::RecordError;
 use crate::record::history::{History, Outcome};
 use crate::record::journal::{Class, Failure};
 use crate::record::quarantine::Quarantine;
 use crate::record::release::ReleaseRef;
-use crate::release::{EnvFiles, HostSupply, sweep};
+use crate::release::{EnvFiles, HostSupply, clear, empty_trash, sweep};
 use crate::retry::Patience;
 use crate::spec::RETAIN_RELEASES;
 use crate::start::direct::Direct;
@@ -137,7 +137,7 @@ impl Shared {
         };
         let env_files = EnvFiles { base: None, local: None, dir: config.env_dir, host: config.env };
         let places = Arc::clone(&self.places);
-        let supply = HostSupply::new(self.host.clone(), self.secret, &service, env_files, places);
+        let supply = HostSupply::new(&self.host, self.secret, &service, env_files, places);
         Ok(Site {
             dir,
             processes: AppProcesses::new(service.clone()),
@@ -202,20 +202,35 @@ impl Site {
         }
     }
 
+    /// What lives of the linked release.
+    pub async fn living(&self) -> Living {
+        let nothing = Living { ids: Vec::new(), running: Running::No };
+        let Ok(app) = self.app() else { return nothing };
+        match crate::observe::current(&app, self.effects()).await {
+            (_, Some(record)) => self.processes.living(&record).await,
+            _ => nothing,
+        }
+    }
+
     /// One tick.
     pub async fn tick(&self, wanted: Desired, asking: Asking<'_>) -> Result<Tick, RecordError> {
-        for dir in self.dir.to_create() {
-            RealDisk.create_dir(&dir).map_err(RecordError::io(&dir))?;
+        if !matches!(wanted, Desired::Absent { .. }) {
+            for dir in self.dir.to_create() {
+                RealDisk.create_dir(&dir).map_err(RecordError::io(&dir))?;
+            }
         }
         let mut app = self.app()?;
         let span =
             tracing::info_span!("app", name = %self.service.app, environment = %self.service.environment);
         let tick = reconcile(&mut app, self.effects(), wanted, self.deploy_env_changes, asking);
         let tick = tracing::Instrument::instrument(tick, span).await?;
-        if let Tick::Attempted(entry) = &tick
-            && entry.result == Outcome::Healthy
-        {
-            self.clean(&app, entry.release.as_ref()).await;
+        match &tick {
+            Tick::Attempted(entry) if entry.result == Outcome::Healthy => {
+                self.clean(&app, entry.release.as_ref()).await;
+            }
+            Tick::Attempted(entry) if entry.result == Outcome::Removed => self.clear(&app),
+            Tick::Removed => self.clear(&app),
+            _ => {}
         }
         Ok(tick)
     }
@@ -229,8 +244,34 @@ impl Site {
         let keep = self.retain.or(spec).unwrap_or(RETAIN_RELEASES) as usize;
         match sweep(&self.dir, &app.history, keep, desired.map(|release| release.name.as_str())) {
             Ok(gone) if gone.is_empty() => {}
-            Ok(gone) => tracing::info!(app = %app.name, releases = ?gone, "old releases removed"),
+            Ok(gone) => {
+                tracing::info!(app = %app.name, releases = ?gone, "old releases removed");
+                self.delete_in_the_background();
+            }
             Err(error) => tracing::warn!(app = %app.name, %error, "old releases were not removed"),
         }
+    }
+
+    /// Every release of an app that the state removed goes, once nothing of it is in service.
+    fn clear(&self, app: &App) {
+        match clear(&self.dir) {
+            Ok(gone) if gone.is_empty() => {}
+            Ok(gone) => {
+                let kept = self.dir.shared();
+                tracing::info!(app = %app.name, releases = ?gone, kept = %kept.display(), "removed, as the state asks");
+                self.delete_in_the_background();
+            }
+            Err(error) => tracing::warn!(app = %app.name, %error, "its releases were not removed"),
+        }
+    }
+
+    /// What was set aside is deleted on a thread of its own; what a dying agent leaves of it, the next cleaning takes.
+    fn delete_in_the_background(&self) {
+        let dir = self.dir.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = empty_trash(&dir) {
+                tracing::warn!(%error, "what was set aside was not deleted; the next cleaning tries again");
+            }
+        });
     }
 }

@@ -36,9 +36,14 @@ pub(super) async fn tick(
 fn supersedes(now: &Desired, asked: &Desired) -> bool {
     match (asked, now) {
         (Desired::Target(asked), Desired::Target(now)) => asked.artifact != now.artifact,
-        (_, Desired::Blocked { .. }) => true,
-        (_, Desired::Target(_) | Desired::Suspended { .. } | Desired::NotInState | Desired::Invalid(_)) => {
-            false
-        }
+        (_, Desired::Blocked { .. } | Desired::Absent { suspended: None }) => true,
+        (
+            _,
+            Desired::Target(_)
+            | Desired::Suspended { .. }
+            | Desired::Absent { .. }
+            | Desired::NotInState
+            | Desired::Invalid(_),
+        ) => false,
     }
 }

@@ -110,6 +110,50 @@ fn a_crash_at_any_write_of_any_scenario_leaves_a_complete_release_and_converges(
 }
 
 #[test]
+fn healing_keeps_the_version_runs_no_step_and_survives_a_crash_at_any_write() {
+    let older = format!("releases/{}", World::default().release_name("a"));
+    let mut states = 0;
+    for (to, killed) in [(Some(older.as_str()), true), (Some("/elsewhere"), false), (None, true)] {
+        for at in 0.. {
+            let mut reached = false;
+            for second in 0.. {
+                let world = World::default();
+                for name in ["a", "b"] {
+                    world.knows(name, Nature::Good);
+                    settle(&world, name);
+                }
+                let (right, steps) = (world.current(), world.steps());
+                world.moves_current(to);
+                if killed {
+                    world.kill();
+                }
+                world.crash_after(at, 0);
+                settle(&world, "b");
+                reached = world.has_crashed();
+                world.reboot();
+                world.crash_after(second, 1);
+                settle(&world, "b");
+                let crashed_again = world.has_crashed();
+                world.reboot();
+                settle(&world, "b");
+                let story = format!("{to:?}, crashes at write {at} and {second}");
+                check_at_rest(&world, "b", &story);
+                assert_eq!((world.current(), world.steps()), (right, steps), "{story}");
+                states += 1;
+                if !crashed_again {
+                    break;
+                }
+            }
+            if !reached {
+                break;
+            }
+        }
+    }
+    println!("{states} crash states of healing");
+    assert!(states >= 150, "only {states} crash states of healing were reached");
+}
+
+#[test]
 fn a_crash_during_the_recovery_from_a_crash_converges_too() {
     let mut states = 0;
     for (title, versions) in scenarios() {
@@ -488,6 +532,63 @@ fn a_full_disk_never_costs_the_running_release() {
     }
 }
 
+/// Ticks with the app absent until it is.
+fn settle_absent(world: &World) {
+    for _ in 0..4 {
+        if matches!(world.tick(&absent()), Ok(Tick::Removed | Tick::Held(_))) {
+            return;
+        }
+    }
+}
+
+fn absent() -> Desired {
+    Desired::Absent { suspended: None }
+}
+
+#[test]
+fn a_crash_at_any_write_of_a_removal_leaves_the_app_gone_and_it_comes_back_when_it_is_wanted_again() {
+    let mut states = 0;
+    for wanted_again in [false, true] {
+        for at in 0.. {
+            let mut crashed = false;
+            for torn in 0..3 {
+                let world = World::default();
+                world.knows("a", Nature::Good);
+                world.knows("b", Nature::Unhealthy);
+                settle(&world, "a");
+                settle(&world, "b");
+                world.crash_after(at, torn);
+                settle_absent(&world);
+                crashed = world.has_crashed();
+                world.reboot();
+                let story = format!("removal, crash at write {at} ({torn})");
+                if wanted_again {
+                    settle(&world, "a");
+                    check_at_rest(&world, "a", &story);
+                }
+                settle_absent(&world);
+                assert_eq!((world.current(), world.serving()), (None, None), "{story}");
+                assert!(!world.has_journal(), "{story}");
+                assert_eq!(
+                    world.history().last().map(|entry| entry.result),
+                    Some(Outcome::Removed),
+                    "{story}"
+                );
+                let writes = world.writes();
+                assert!(matches!(world.tick(&absent()), Ok(Tick::Removed)), "{story}");
+                assert_eq!(world.writes(), writes, "{story}: a tick of an absent app wrote");
+                settle(&world, "a");
+                check_at_rest(&world, "a", &story);
+                states += 1;
+            }
+            if !crashed {
+                break;
+            }
+        }
+    }
+    assert!(states >= 30, "only {states} crash states were reached");
+}
+
 #[test]
 fn suspended_and_unnamed_apps_are_left_alone() {
     let world = World::default();
@@ -498,6 +599,7 @@ fn suspended_and_unnamed_apps_are_left_alone() {
         Desired::NotInState,
         Desired::Invalid("unknown key".into()),
         Desired::Suspended { target: world.target("a"), reason: "disk swap".into() },
+        Desired::Absent { suspended: Some("disk swap".into()) },
     ] {
         assert!(matches!(world.tick(&desired), Ok(Tick::Held(_))));
     }

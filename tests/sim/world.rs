@@ -16,7 +16,7 @@ use landfall::effects::{
 };
 use landfall::layout::{AppDir, Root};
 use landfall::pending::Pending;
-use landfall::plan::Desired;
+use landfall::plan::{Desired, Running};
 use landfall::reconcile::{Tick, reconcile};
 use landfall::record::RecordError;
 use landfall::record::history::History;
@@ -293,6 +293,16 @@ impl World {
         self.memory.borrow_mut().serving = None;
     }
 
+    /// Somebody makes `current` point there, or removes it.
+    pub fn moves_current(&self, to: Option<&str>) {
+        let link = self.dir().current();
+        let links = &mut self.memory.borrow_mut().links;
+        match to {
+            Some(to) => drop(links.insert(link, to.into())),
+            None => drop(links.remove(&link)),
+        }
+    }
+
     pub fn current(&self) -> Option<String> {
         let memory = self.memory.borrow();
         let target = memory.links.get(&self.dir().current())?;
@@ -454,6 +464,10 @@ impl Clock for World {
             self.now.set(self.now.get() + u64::try_from(pause.as_millis()).unwrap());
         })
     }
+
+    fn booted(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
 }
 
 impl Supply for World {
@@ -560,8 +574,9 @@ impl Supply for World {
 }
 
 impl Processes for World {
-    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, bool> {
-        Box::pin(async { self.serving().as_ref() == Some(&record.release.name) })
+    fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Running> {
+        let here = self.serving().as_ref() == Some(&record.release.name);
+        Box::pin(async move { if here { Running::Yes } else { Running::No } })
     }
 
     fn ready<'a>(&'a self, _: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
@@ -604,6 +619,13 @@ impl Processes for World {
         Box::pin(async {
             self.memory.borrow_mut().serving = None;
             Ok(())
+        })
+    }
+
+    fn forget<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async {
+            self.alive().map_err(|_| failure(Class::Manager, "Off"))?;
+            Processes::stop(self, record).await
         })
     }
 

@@ -124,10 +124,11 @@ impl Host {
     /// `landfall …` on this host.
     pub fn landfall(&self, arguments: &[&str]) -> Command {
         let mut command = self.program(env!("CARGO_BIN_EXE_landfall"));
-        command.args(arguments);
+        // First: after `--` everything belongs to somebody else.
         command.arg("--config").arg(self.dir.join("host.toml"));
         command.arg("--root").arg(self.root());
         command.arg("--state").arg(self.state());
+        command.args(arguments);
         command
     }
 

@@ -39,6 +39,7 @@ pub enum Action {
     Deploy,
     Switch,
     Restart,
+    Remove,
     Hold,
     Refuse,
     Unavailable,
@@ -124,6 +125,8 @@ impl Item {
             Decision::Deploy { reuse: Some(_), .. } => (Action::Switch, Exit::Differs),
             Decision::Deploy { reuse: None, .. } => (Action::Deploy, Exit::Differs),
             Decision::Restart { .. } => (Action::Restart, Exit::Differs),
+            Decision::Remove { .. } => (Action::Remove, Exit::Differs),
+            Decision::Removed => (Action::None, Exit::Done),
         };
         (self.action, self.exit) = (action, exit);
     }
@@ -173,7 +176,7 @@ fn wanted(desired: &Desired) -> Option<Named> {
         Desired::Target(target) | Desired::Blocked { target, .. } | Desired::Suspended { target, .. } => {
             Some(Named { artifact: target.artifact, version: target.version.clone() })
         }
-        Desired::NotInState | Desired::Invalid(_) => None,
+        Desired::Absent { .. } | Desired::NotInState | Desired::Invalid(_) => None,
     }
 }
 
@@ -194,6 +197,9 @@ impl Item {
         }
         if self.action == Action::Restart {
             details.push("if it fails, nothing is reverted: the version is not to blame".to_owned());
+        }
+        if self.action == Action::Remove {
+            details.push("`shared`, logs and the history stay on this host".to_owned());
         }
         if matches!(self.action, Action::Deploy | Action::Switch) {
             details.push(match &self.rollback_target {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::proc;
 use crate::spec::Millis;
 use crate::start::command::RunAs;
 use crate::start::{Exit, ProcessId};
@@ -40,6 +41,9 @@ pub(crate) struct StopOrder {
 pub(crate) struct Record {
     /// Raised when a field changes its meaning.
     pub(crate) format: u32,
+    /// The boot of the machine in which these pids mean what they say; none: written by an older landfall.
+    #[serde(default)]
+    pub(crate) boot: Option<String>,
     pub(crate) start_id: String,
     pub(crate) release_dir: PathBuf,
     pub(crate) shim: ProcessId,
@@ -49,6 +53,13 @@ pub(crate) struct Record {
     pub(crate) last_exit: Option<Exit>,
     pub(crate) gave_up: bool,
     pub(crate) stop: StopOrder,
+}
+
+impl Record {
+    /// Whether its pids are of this boot: those of another name strangers.
+    pub(crate) fn is_of_this_boot(&self) -> bool {
+        self.boot.is_none() || self.boot == proc::boot()
+    }
 }
 
 /// The format this landfall writes.

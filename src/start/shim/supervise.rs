@@ -316,6 +316,7 @@ fn first_record(order: &Order) -> io::Result<Record> {
     let own = proc::identity(std::process::id());
     Ok(Record {
         format: RECORD_FORMAT,
+        boot: proc::boot(),
         start_id: order.start_id.clone(),
         release_dir: order.release_dir.clone(),
         shim: own.ok_or_else(|| io::Error::other("/proc is not readable"))?,

@@ -1,0 +1,75 @@
+//! The heavy work on releases: lists of every file, contents, hashes. It is done in a process of its own.
+
+use landfall_store::ArtifactId;
+use serde::{Deserialize, Serialize};
+
+use super::{Inner, failure};
+use crate::effects::Depth;
+use crate::record::journal::{Class, Failure};
+use crate::record::release::{ReleaseRecord, ReleaseRef};
+
+/// One piece of it, as it is ordered.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Work {
+    /// Everything of an artifact that belongs on this host. Gives the record of its release.
+    Bring(ArtifactId),
+    /// The release's directory, before its steps.
+    Build(Box<ReleaseRecord>),
+    /// Freezes the directory after the last step and marks it prepared.
+    Finish(Box<ReleaseRecord>),
+    /// Drops a release that was not prepared to its end.
+    Discard(ReleaseRef),
+    /// Compares a release with its record. Gives the record.
+    Check(ReleaseRef, Depth),
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Product {
+    /// A release as it is on disk.
+    Record(Box<ReleaseRecord>),
+    /// The work itself was all.
+    Nothing,
+}
+
+impl TryFrom<Product> for ReleaseRecord {
+    type Error = Failure;
+
+    fn try_from(product: Product) -> Result<Self, Failure> {
+        match product {
+            Product::Record(record) => Ok(*record),
+            Product::Nothing => Err(mixed_up()),
+        }
+    }
+}
+
+impl TryFrom<Product> for () {
+    type Error = Failure;
+
+    fn try_from(product: Product) -> Result<Self, Failure> {
+        match product {
+            Product::Nothing => Ok(()),
+            Product::Record(_) => Err(mixed_up()),
+        }
+    }
+}
+
+fn mixed_up() -> Failure {
+    failure(Class::Host, "WorkerLost", "landfall's helper process answered something else than it was asked")
+}
+
+impl Inner {
+    /// Does it, on this thread and the store's.
+    pub(super) fn perform(&self, work: Work) -> Result<Product, Failure> {
+        let record = |record| Product::Record(Box::new(record));
+        match work {
+            Work::Bring(artifact) => self.bring(&artifact).map(|fetched| record(fetched.record)),
+            Work::Build(release) => self.build(&release).map(|()| Product::Nothing),
+            Work::Finish(release) => self.finish(*release).map(|()| Product::Nothing),
+            Work::Discard(release) => self.discard(&release.name).map(|()| Product::Nothing),
+            Work::Check(release, depth) => self.check(&release, depth).map(record),
+        }
+    }
+}
