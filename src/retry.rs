@@ -102,7 +102,7 @@ pub fn between(class: Class, in_a_row: u32, jitter: Jitter) -> Option<Duration> 
         Class::Host | Class::Manager => HERE,
         Class::Prepare | Class::Migrate | Class::Start | Class::Health => ONCE,
     };
-    schedule.pause(in_a_row.max(1), jitter)
+    schedule.pause(in_a_row.clamp(1, u32::MAX - 1), jitter)
 }
 
 #[cfg(test)]

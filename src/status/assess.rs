@@ -61,7 +61,6 @@ fn health(view: &View, cause: &Cause) -> Health {
     }
     match cause {
         Cause::CurrentBroken(_) => return Health::Degraded,
-        Cause::Attempt(journal) if journal.stage == Stage::Committing => return Health::Healthy,
         Cause::Attempt(journal) if journal.stage >= Stage::Switching => return Health::Progressing,
         Cause::CutShort(journal) if journal.stage >= Stage::Switching => return Health::Unknown,
         _ => {}

@@ -233,7 +233,7 @@ impl Said<'_> {
             Cause::WillNotRun(_) => "RestartBudgetExceeded",
             Cause::Interrupted(_) => "Interrupted",
             Cause::Failed(last) if last.result == Outcome::Refused => "Refused",
-            Cause::Failed(last) if last.retry_in_ms.is_some() => "RetriesExhausted",
+            Cause::Failed(last) if last.retry_in_ms.is_some() || is_supply(last) => "RetriesExhausted",
             _ => return,
         };
         let next = match cause {
@@ -305,6 +305,10 @@ impl Said<'_> {
         let (linked, serving) = (self.view.facts.current.release(), self.view.serving.release.as_ref());
         self.view.journal.is_none() && linked.is_some() && serving.is_some() && linked != serving
     }
+}
+
+fn is_supply(entry: &Entry) -> bool {
+    entry.failure.as_ref().is_some_and(|failure| failure.class == Class::Supply)
 }
 
 /// A moment to the second.
