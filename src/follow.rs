@@ -153,21 +153,15 @@ impl<'a> Follow<'a> {
     /// What the agent makes of a state that it has read, where no attempt comes of it.
     async fn settled(&self, artifact: &ArtifactId) -> Option<Ended> {
         let accepted = watch::last(self.host).ok()??;
-        let wanted = watch::desired(&accepted, self.app, self.environment);
-        let names_it = match &wanted {
-            Desired::Target(target) | Desired::Blocked { target, .. } | Desired::Suspended { target, .. } => {
-                target.artifact == *artifact
-            }
-            Desired::Absent { .. } | Desired::NotInState | Desired::Invalid(_) => false,
-        };
-        if !names_it {
-            return None;
-        }
         // What cannot be looked at from here is waited for.
-        let Outlook { plan, journal, .. } =
+        let Outlook { plan, journal, facts, .. } =
             outlook(self.host, self.environment, &accepted, self.app).await.ok()?;
+        let pinned =
+            matches!(&facts.desired, Desired::Pinned { pin, .. } if pin.release.artifact == *artifact);
+        let asked = facts.desired.target().is_some_and(|target| target.artifact == *artifact);
         match plan {
-            _ if journal.is_some() => None,
+            _ if journal.is_some() || !(pinned || asked) => None,
+            Plan::Hold(Hold::Pinned(_)) if pinned => Some(Ended::InSync),
             Plan::InSync { .. } => Some(Ended::InSync),
             Plan::Refuse(refusal) => Some(Ended::Refused(refusal)),
             Plan::Hold(hold) => Some(Ended::Held(hold)),

@@ -46,6 +46,11 @@ impl Root {
         self.0.join("secret")
     }
 
+    /// Where commands reach the agent.
+    pub fn door(&self) -> PathBuf {
+        self.0.join("agent.sock")
+    }
+
     /// The state that was last accepted.
     pub fn accepted(&self) -> PathBuf {
         self.0.join("accepted")
@@ -75,7 +80,8 @@ impl Root {
     /// `shared`) elsewhere; landfall's records stay here.
     pub fn app(&self, app: &Name, environment: &Name, dir: Option<&Path>) -> AppDir {
         let own = self.apps().join(app.as_str()).join(environment.as_str());
-        AppDir { visible: dir.map_or_else(|| own.clone(), Path::to_path_buf), own }
+        let visible = dir.map_or_else(|| own.clone(), Path::to_path_buf);
+        AppDir { visible, own, app: app.clone(), environment: environment.clone() }
     }
 }
 
@@ -84,9 +90,21 @@ impl Root {
 pub struct AppDir {
     own: PathBuf,
     visible: PathBuf,
+    app: Name,
+    environment: Name,
 }
 
 impl AppDir {
+    /// Whose they are.
+    pub const fn app(&self) -> &Name {
+        &self.app
+    }
+
+    /// In which environment.
+    pub const fn environment(&self) -> &Name {
+        &self.environment
+    }
+
     /// Releases by name.
     pub fn releases(&self) -> PathBuf {
         self.visible.join("releases")
@@ -129,7 +147,12 @@ impl AppDir {
 
     /// Output of steps and evidence of one attempt.
     pub fn attempt(&self, number: u64) -> PathBuf {
-        self.own.join("attempts").join(number.to_string())
+        self.attempts().join(number.to_string())
+    }
+
+    /// The same of every attempt, by number.
+    pub fn attempts(&self) -> PathBuf {
+        self.own.join("attempts")
     }
 
     /// Intent of the attempt in progress.
@@ -150,6 +173,16 @@ impl AppDir {
     /// Release identities that failed here.
     pub fn quarantine(&self) -> PathBuf {
         self.own.join("quarantine")
+    }
+
+    /// What operators decided about the app on this host.
+    pub fn controls(&self) -> PathBuf {
+        self.own.join("controls")
+    }
+
+    /// Records that could not be read, set aside by `landfall recover`.
+    pub fn aside(&self) -> PathBuf {
+        self.own.join("aside")
     }
 
     /// Conditions as last reported, with the times they changed.

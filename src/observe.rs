@@ -3,7 +3,8 @@
 use crate::deploy::App;
 use crate::effects::{Clock, Effects};
 use crate::plan::{Candidate, Current, Desired, Facts, HEAL_WINDOW, Recent, Running};
-use crate::record::history::Outcome;
+use crate::record::controls::Fresh;
+use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Class, Stage, Target};
 use crate::record::release::{Progress, ReleaseRecord, ReleaseRef};
 use crate::switch::{self, Linked};
@@ -29,7 +30,13 @@ pub async fn current(app: &App, effects: Effects<'_>) -> (Current, Option<Releas
 }
 
 /// Everything the decision looks at.
-pub async fn facts(app: &App, effects: Effects<'_>, desired: Desired, deploy_env_changes: bool) -> Facts {
+pub async fn facts(
+    app: &App,
+    effects: Effects<'_>,
+    desired: Desired,
+    fresh: Fresh,
+    deploy_env_changes: bool,
+) -> Facts {
     let (current, record) = current(app, effects).await;
     let running = match &record {
         Some(record) => effects.processes.running(record).await,
@@ -37,11 +44,7 @@ pub async fn facts(app: &App, effects: Effects<'_>, desired: Desired, deploy_env
     };
     let candidate = match &desired {
         Desired::Target(target) => candidate(effects, target, record.as_ref()).await,
-        Desired::Blocked { .. }
-        | Desired::Suspended { .. }
-        | Desired::Absent { .. }
-        | Desired::NotInState
-        | Desired::Invalid(_) => None,
+        _ => None,
     };
     Facts {
         recent: recent(app, effects.clock, &desired, &current),
@@ -52,7 +55,8 @@ pub async fn facts(app: &App, effects: Effects<'_>, desired: Desired, deploy_env
         candidate,
         healthy: healthy_on_disk(app, effects).await,
         quarantine: app.quarantine.clone(),
-        deploy_env_changes,
+        deploy_env_changes: deploy_env_changes || fresh.env,
+        fresh,
     }
 }
 
@@ -93,8 +97,10 @@ fn recent(app: &App, clock: &dyn Clock, desired: &Desired, current: &Current) ->
         matches!(desired, Desired::Target(target) if target.artifact == entry.target.artifact)
             && matches!(class, Some(Class::Supply | Class::Transient | Class::Manager | Class::Host))
     });
+    // What an operator forgave does not count any more.
+    let counts = |entry: &&Entry| entry.attempt > app.controls.forgiven;
     let booted = clock.booted();
-    let failed_restarts = entries.iter().rev().take_while(|entry| {
+    let failed_restarts = entries.iter().rev().take_while(counts).take_while(|entry| {
         entry.result == Outcome::Failed
             && matches!(entry.stage, Stage::Starting | Stage::Verifying)
             && entry.release.as_ref() == current.release()
@@ -103,7 +109,7 @@ fn recent(app: &App, clock: &dyn Clock, desired: &Desired, current: &Current) ->
             && entry.failure.as_ref().is_none_or(|failure| failure.class.blames_the_release())
     });
     let now = clock.wall();
-    let heals = entries.iter().rev().take_while(|entry| {
+    let heals = entries.iter().rev().take_while(counts).take_while(|entry| {
         entry.heals.is_some()
             && entry.release.as_ref() == app.history.left()
             && now.duration_since(entry.started).abs() < HEAL_WINDOW

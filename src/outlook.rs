@@ -1,12 +1,15 @@
 //! What this host's agent would do next for one app, found out without doing it.
 
+use jiff::Timestamp;
 use landfall_store::Name;
 
 use crate::config::OnEnvChange;
+use crate::control;
 use crate::disk::RealDisk;
 use crate::host::{Host, Secret};
 use crate::observe;
 use crate::plan::{Current, Desired, Facts, Plan, Recent, Running, decide};
+use crate::record::controls::Fresh;
 use crate::record::journal::Journal;
 use crate::record::quarantine::Quarantine;
 use crate::record::release::ReleaseRecord;
@@ -58,6 +61,7 @@ fn on_a_new_host(wanted: Desired) -> Outlook {
         quarantine: Quarantine::default(),
         recent: Recent::default(),
         deploy_env_changes: false,
+        fresh: Fresh::default(),
     };
     Outlook { plan: decide(&facts), facts, current: None, journal: None, new_host: true }
 }
@@ -73,13 +77,16 @@ async fn on_a_known_host(
     let shared = Shared::with_secret(host.clone(), environment.clone(), secret, Patience::Once)?;
     let site = shared.site(app, accepted.tuning(app, environment))?;
     let mut seen = site.app()?;
+    let now = Timestamp::now();
+    let wanted = wanted.under(&seen.controls, now);
+    let fresh = control::foresee(&mut seen, &wanted, site.terms().requested, now);
     // As the agent will: what the state has left behind gets one more attempt.
     if let Desired::Target(target) = &wanted {
         seen.quarantine.moved_to(target.artifact);
     }
     let config = host.config.app(app).unwrap_or_default();
     let deploys_env = config.on_env_change == OnEnvChange::Deploy;
-    let facts = observe::facts(&seen, site.effects(), wanted, deploys_env).await;
+    let facts = observe::facts(&seen, site.effects(), wanted, fresh, deploys_env).await;
     let (_, current) = observe::current(&seen, site.effects()).await;
     let journal = Journal::read(&RealDisk, &site.dir)?;
     Ok(Outlook { plan: decide(&facts), facts, current, journal, new_host: false })

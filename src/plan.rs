@@ -4,39 +4,13 @@ use std::fmt;
 
 use jiff::SignedDuration;
 
+use crate::desired::Suspension;
+use crate::record::controls::{Fresh, Pin};
 use crate::record::journal::{Drift, Failure, Target};
 use crate::record::quarantine::{Interrupted, Quarantine};
 use crate::record::release::ReleaseRef;
 
-/// What the accepted state says of this app here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Desired {
-    /// It names an artifact.
-    Target(Target),
-    /// It names an artifact that it also blocks.
-    Blocked {
-        /// The artifact.
-        target: Target,
-        /// Why it is blocked.
-        reason: String,
-    },
-    /// Nothing may change for now.
-    Suspended {
-        /// What it would be.
-        target: Target,
-        /// Why, by whom, until when.
-        reason: String,
-    },
-    /// It says that the app is to be removed from here.
-    Absent {
-        /// Why that may not happen for now.
-        suspended: Option<String>,
-    },
-    /// It does not speak of this app; what runs stays.
-    NotInState,
-    /// What it says of this app is wrong; what runs stays.
-    Invalid(String),
-}
+pub use crate::desired::Desired;
 
 /// What `current` is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,6 +119,8 @@ pub struct Facts {
     pub recent: Recent,
     /// An env edit alone is deployed, not just reported.
     pub deploy_env_changes: bool,
+    /// What was asked of this tick.
+    pub fresh: Fresh,
 }
 
 /// What to do.
@@ -188,7 +164,9 @@ pub enum Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hold {
     /// A person suspended the app.
-    Suspended(String),
+    Suspended(Suspension),
+    /// A person went back to the release that runs; what the state asks waits.
+    Pinned(Box<Pin>),
     /// The state does not name it.
     NotInState,
     /// The state's words about it are wrong.
@@ -220,7 +198,8 @@ pub enum Refusal {
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Suspended(reason) => write!(f, "suspended: {reason}"),
+            Self::Suspended(why) => write!(f, "suspended: {why}"),
+            Self::Pinned(pin) => write!(f, "pinned on this host to {pin}"),
             Self::NotInState => f.write_str("the state does not name this app; what runs stays"),
             Self::Invalid(why) => write!(f, "the state is invalid here: {why}"),
             Self::CurrentBroken(why) => write!(f, "`current` is not as landfall left it: {why}"),
@@ -258,13 +237,13 @@ impl fmt::Display for Refusal {
 
 /// Decides. Pure: equal facts, equal plan.
 pub fn decide(facts: &Facts) -> Plan {
-    if let Desired::Suspended { reason, .. } | Desired::Absent { suspended: Some(reason) } = &facts.desired {
-        return Plan::Hold(Hold::Suspended(reason.clone()));
+    if let Desired::Suspended { why, .. } = &facts.desired {
+        return Plan::Hold(Hold::Suspended(why.clone()));
     }
     if let Current::Broken(why) = &facts.current {
         return Plan::Hold(Hold::CurrentBroken(why.clone()));
     }
-    if let Desired::Absent { .. } = &facts.desired {
+    if facts.desired == Desired::Absent {
         return facts
             .current
             .release()
@@ -284,8 +263,9 @@ pub fn decide(facts: &Facts) -> Plan {
 /// The plan as far as the state is concerned, where this release is linked.
 fn towards_the_desired(facts: &Facts, linked: Option<&ReleaseRef>) -> Plan {
     let target = match &facts.desired {
-        Desired::Suspended { reason, .. } => return Plan::Hold(Hold::Suspended(reason.clone())),
-        Desired::Absent { .. } => return Plan::Removed,
+        Desired::Suspended { why, .. } => return Plan::Hold(Hold::Suspended(why.clone())),
+        Desired::Pinned { pin, .. } => return towards_the_pin(facts, linked, pin),
+        Desired::Absent => return Plan::Removed,
         Desired::NotInState => return Plan::Hold(Hold::NotInState),
         Desired::Invalid(why) => return Plan::Hold(Hold::Invalid(why.clone())),
         Desired::Blocked { reason, .. } => return Plan::Refuse(Refusal::Blocked(reason.clone())),
@@ -333,6 +313,32 @@ fn going_back_to(release: &ReleaseRef) -> Target {
     }
 }
 
+/// Back to the release a person chose on this host, and no further.
+fn towards_the_pin(facts: &Facts, linked: Option<&ReleaseRef>, pin: &Pin) -> Plan {
+    let current = linked.filter(|linked| facts.healthy.first() == Some(*linked));
+    // A release that is gone was made again from its artifact, perhaps with another env.
+    let gone = !facts.healthy.contains(&pin.release);
+    let is_it =
+        |current: &ReleaseRef| *current == pin.release || gone && current.artifact == pin.release.artifact;
+    if current.is_some_and(is_it) {
+        return Plan::Hold(Hold::Pinned(Box::new(pin.clone())));
+    }
+    if let Some(item) = facts.quarantine.forbids(pin.release.identity) {
+        return Plan::Refuse(Refusal::Quarantined {
+            attempt: item.attempt,
+            release: item.release.clone(),
+            failure: item.failure.clone(),
+        });
+    }
+    let target = Target {
+        version: Some(pin.release.version.clone()),
+        by: Some(pin.by.clone()),
+        why: Some(format!("rollback on this host: {}", pin.reason)),
+        ..Target::of(pin.release.artifact)
+    };
+    Plan::Deploy { target, reuse: Some(pin.release.clone()) }
+}
+
 /// How the host differs from what landfall left, and the proved release to put right.
 fn drift(facts: &Facts) -> Option<(&ReleaseRef, Drift)> {
     let left = facts.left.as_ref().filter(|left| facts.healthy.contains(left));
@@ -357,7 +363,7 @@ fn goes_elsewhere(plan: &Plan, facts: &Facts) -> bool {
 fn heal(facts: &Facts, release: &ReleaseRef, heals: Drift) -> Plan {
     let spent = facts.recent.failed_restarts >= FAILED_RESTARTS_MAX || facts.recent.heals >= HEALS_MAX;
     let gave_up = heals == Drift::ProcessMissing && facts.running == Running::GaveUp;
-    if spent || gave_up {
+    if (spent || gave_up) && !facts.fresh.retry {
         return Plan::Hold(Hold::WillNotRun(release.clone()));
     }
     let target = match &facts.desired {
@@ -407,6 +413,7 @@ pub fn revert_target(healthy: &[ReleaseRef], failed: Option<&ReleaseRef>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desired::Place;
     use crate::record::journal::{Class, Stage};
     use crate::record::quarantine::Quarantined;
     use jiff::Timestamp;
@@ -436,7 +443,20 @@ mod tests {
             quarantine: Quarantine::default(),
             recent: Recent::default(),
             deploy_env_changes: false,
+            fresh: Fresh::default(),
         }
+    }
+
+    fn suspended(target: Option<Target>) -> Desired {
+        let why =
+            Suspension { reason: "r".into(), by: "b".into(), since: None, until: None, place: Place::State };
+        Desired::Suspended { target, why }
+    }
+
+    fn pinned_to(name: &str, state: &str) -> Desired {
+        let at = Timestamp::UNIX_EPOCH;
+        let pin = Pin { release: release(name), reason: "r".into(), by: "b".into(), since: at, until: at };
+        Desired::Pinned { target: Some(target(state)), pin: Box::new(pin) }
     }
 
     fn quarantine(name: &str, left: bool) -> Quarantine {
@@ -524,14 +544,13 @@ mod tests {
 
     #[test]
     fn an_absent_app_is_removed_once_whether_it_runs_or_not_and_never_while_suspended() {
-        let absent = |suspended: Option<&str>| Desired::Absent { suspended: suspended.map(str::to_owned) };
         for running in [Running::Yes, Running::No] {
-            let facts = Facts { desired: absent(None), running, ..running_a_wanting("a") };
+            let facts = Facts { desired: Desired::Absent, running, ..running_a_wanting("a") };
             assert_eq!(decide(&facts), Plan::Remove { release: release("a") });
             let gone = Facts { current: Current::Absent, ..facts.clone() };
             assert_eq!(decide(&gone), Plan::Removed);
-            let held = Facts { desired: absent(Some("audit")), ..facts.clone() };
-            assert_eq!(decide(&held), Plan::Hold(Hold::Suspended("audit".into())));
+            let held = Facts { desired: suspended(None), ..facts.clone() };
+            assert!(matches!(decide(&held), Plan::Hold(Hold::Suspended(_))));
             let moved = Facts { current: Current::Broken("a file".into()), ..facts };
             assert!(matches!(decide(&moved), Plan::Hold(Hold::CurrentBroken(_))));
         }
@@ -663,7 +682,8 @@ mod tests {
     fn suspended_blocked_missing_and_invalid_states_leave_what_runs_alone() {
         let facts = running_a_wanting("b");
         for desired in [
-            Desired::Suspended { target: target("b"), reason: "r".into() },
+            suspended(Some(target("b"))),
+            suspended(None),
             Desired::NotInState,
             Desired::Invalid("w".into()),
             Desired::Blocked { target: target("b"), reason: "r".into() },
@@ -679,5 +699,43 @@ mod tests {
         assert_eq!(revert_target(&healthy, Some(&release("c"))), Some(release("b")));
         assert_eq!(revert_target(&healthy, Some(&release("b"))), Some(release("a")));
         assert_eq!(revert_target(&healthy[..1], Some(&release("b"))), None);
+    }
+
+    #[test]
+    fn a_pin_goes_back_to_its_release_and_stays_there_whatever_the_state_asks() {
+        let facts = Facts { healthy: vec![release("b"), release("a")], ..running_a_wanting("b") };
+        let there = Facts { current: Current::Release(release("b")), desired: pinned_to("a", "b"), ..facts };
+        assert!(matches!(decide(&there), Plan::Deploy { reuse: Some(to), .. } if to == release("a")));
+        let back = Facts {
+            current: Current::Release(release("a")),
+            healthy: vec![release("a"), release("b")],
+            ..there.clone()
+        };
+        assert!(matches!(decide(&back), Plan::Hold(Hold::Pinned(_))));
+        let stopped = Facts { running: Running::No, ..back.clone() };
+        assert!(matches!(decide(&stopped), Plan::Restart { release: to, .. } if to == release("a")));
+        let failed = Facts { quarantine: quarantine("a", false), ..there };
+        assert!(matches!(decide(&failed), Plan::Refuse(Refusal::Quarantined { .. })));
+    }
+
+    #[test]
+    fn a_pinned_release_that_is_gone_is_made_again_from_its_artifact_once() {
+        let mut again = release("a");
+        again.identity = Digest::of(b"another env");
+        let facts = Facts {
+            current: Current::Release(again.clone()),
+            healthy: vec![again],
+            desired: pinned_to("a", "b"),
+            ..running_a_wanting("b")
+        };
+        assert!(matches!(decide(&facts), Plan::Hold(Hold::Pinned(_))));
+    }
+
+    #[test]
+    fn a_retry_starts_a_release_that_would_not_run_once_more() {
+        let mut facts = Facts { running: Running::No, ..running_a_wanting("a") };
+        facts.recent.failed_restarts = FAILED_RESTARTS_MAX;
+        facts.fresh.retry = true;
+        assert!(matches!(decide(&facts), Plan::Restart { .. }));
     }
 }

@@ -1,12 +1,15 @@
 //! One tick of one app: finish what a crash cut short, observe, decide, act.
 
+use jiff::Timestamp;
 use tracing::warn;
 
+use crate::control;
 use crate::deploy::{self, App, Asking, Healing, Order};
 use crate::effects::Effects;
 use crate::observe;
 use crate::plan::{Desired, Facts, Hold, Plan, Refusal, decide};
 use crate::record::RecordError;
+use crate::record::controls::{Controls, Fresh};
 use crate::record::history::Entry;
 use crate::record::journal::{Class, Failure, Journal, Target};
 use crate::recover::{Recovery, recover};
@@ -29,12 +32,21 @@ pub enum Tick {
     Attempted(Box<Entry>),
 }
 
+/// On what terms the state is applied.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms {
+    /// An env edit alone is deployed, not just reported.
+    pub deploy_env_changes: bool,
+    /// The state's `reconcileRequestedAt`.
+    pub requested: Option<Timestamp>,
+}
+
 /// Reconciles. At the goal it writes nothing.
 pub async fn reconcile(
     app: &mut App,
     effects: Effects<'_>,
     desired: Desired,
-    deploy_env_changes: bool,
+    terms: Terms,
     asking: Asking<'_>,
 ) -> Result<Tick, RecordError> {
     if let Some(journal) = Journal::read(effects.disk, &app.dir)?
@@ -42,8 +54,10 @@ pub async fn reconcile(
     {
         return Ok(tick);
     }
+    let desired = desired.under(&app.controls, effects.clock.wall());
+    let fresh = take_up(app, effects, &desired, terms.requested)?;
     note_where_the_state_points(app, effects, &desired)?;
-    let facts = observe::facts(app, effects, desired, deploy_env_changes).await;
+    let facts = observe::facts(app, effects, desired, fresh, terms.deploy_env_changes).await;
     match decide(&facts) {
         Plan::InSync { env_changed } => Ok(Tick::InSync { env_changed }),
         Plan::Hold(hold) => Ok(Tick::Held(hold)),
@@ -101,6 +115,26 @@ async fn finish(
         Recovery::Revert { crashed_again } => deploy::revert(app, effects, journal, crashed_again).await?,
     };
     Ok(Some(Tick::Attempted(Box::new(entry))))
+}
+
+/// What was asked of this tick. What is let out of quarantine is durable before the asking is forgotten.
+fn take_up(
+    app: &mut App,
+    effects: Effects<'_>,
+    desired: &Desired,
+    requested: Option<Timestamp>,
+) -> Result<Fresh, RecordError> {
+    let (quarantine, controls) = (app.quarantine.clone(), app.controls.clone());
+    let (last, now) = (app.history.last().map_or(0, |entry| entry.attempt), effects.clock.wall());
+    let fresh = control::foresee(app, desired, requested, now);
+    if app.quarantine != quarantine {
+        app.quarantine.write(effects.disk, &app.dir)?;
+    }
+    if app.controls != controls {
+        let take = |controls: &mut Controls| control::take_up(controls, requested, last, now);
+        (app.controls, _) = Controls::change(effects.disk, &app.dir, take)?;
+    }
+    Ok(fresh)
 }
 
 fn note_where_the_state_points(

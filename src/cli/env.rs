@@ -16,7 +16,6 @@ use super::report::{Report, Tone, columns};
 use crate::disk::RealDisk;
 use crate::env::key::OWN_PREFIX;
 use crate::env::{Origin, ResolvedEnv};
-use crate::plan::Desired;
 use crate::record::journal::{Class, Failure};
 use crate::switch;
 use crate::watch::Site;
@@ -104,12 +103,7 @@ fn see(looking: &Looking, site: &Site, app: &Name) -> Result<Seen, CliError> {
 }
 
 fn wanted(looking: &Looking, app: &Name) -> Option<ArtifactId> {
-    match looking.around(app).wanted {
-        Desired::Target(target) | Desired::Blocked { target, .. } | Desired::Suspended { target, .. } => {
-            Some(target.artifact)
-        }
-        Desired::Absent { .. } | Desired::NotInState | Desired::Invalid(_) => None,
-    }
+    looking.around(app).wanted.target().map(|target| target.artifact)
 }
 
 fn nothing(app: &Name) -> CliError {

@@ -115,7 +115,7 @@ fn rows(
         vec![
             item.app.to_string(),
             item.environment.to_string(),
-            tone(&format!("{:?}", item.sync), sync_tone(item.sync)),
+            tone(&format!("{:?}", item.sync), sync_tone(item)),
             match item.removed {
                 true => "-".to_owned(),
                 false => tone(&format!("{:?}", item.health), health_tone(item.health)),
@@ -151,10 +151,11 @@ fn paragraph(report: &Report, item: &Status) -> Vec<String> {
     lines
 }
 
-const fn sync_tone(sync: Sync) -> Tone {
-    match sync {
-        Sync::Synced => Tone::Good,
-        Sync::OutOfSync | Sync::Unknown => Tone::Changing,
+/// What a person holds back is not shown as if all were well.
+fn sync_tone(item: &Status) -> Tone {
+    match item.sync {
+        Sync::Synced if item.health != Health::Suspended => Tone::Good,
+        Sync::Synced | Sync::OutOfSync | Sync::Unknown => Tone::Changing,
     }
 }
 
@@ -203,6 +204,8 @@ mod tests {
             last_healthy: Some(id(running)),
             rollback_target: None,
             state_commit: None,
+            suspended: None,
+            pinned: None,
             conditions: Vec::new(),
             message: "it runs and is healthy".to_owned(),
             next: None,

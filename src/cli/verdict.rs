@@ -23,7 +23,7 @@ pub fn code_of(entry: &Entry) -> Exit {
 /// The code of having to do nothing.
 pub const fn code_of_hold(hold: &Hold) -> Exit {
     match hold {
-        Hold::Suspended(_) => Exit::Suspended,
+        Hold::Suspended(_) | Hold::Pinned(_) => Exit::Suspended,
         Hold::NotInState => Exit::Differs,
         Hold::Invalid(_) => Exit::Invalid,
         Hold::CurrentBroken(_) => Exit::Error,

@@ -28,23 +28,13 @@ pub(super) struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     pub(super) fn begin(app: &'a mut App, effects: Effects<'a>, order: &Order, asking: Asking<'a>) -> Self {
+        let (name, environment) = (app.name.clone(), app.environment.clone());
+        let (number, started) = (app.history.next_attempt(), effects.clock.wall());
         let journal = Journal {
-            app: app.name.clone(),
-            environment: app.environment.clone(),
-            attempt: app.history.next_attempt(),
-            target: order.target.clone(),
             to: order.reuse.clone(),
             from: order.from.clone(),
             healthy: revert_target(&order.healthy, order.reuse.as_ref()),
-            stage: Stage::Fetching,
-            resumed: 0,
-            heals: None,
-            failure: None,
-            started: effects.clock.wall(),
-            stages: Vec::new(),
-            waiting: None,
-            stopped: false,
-            after: None,
+            ..Journal::new(name, environment, number, order.target.clone(), started)
         };
         let began_ms = effects.clock.monotonic_ms();
         Self { app, effects, asking, journal, healthy: order.healthy.clone(), began_ms, timed: None }

@@ -22,6 +22,7 @@ use crate::failpoint::{Edge, reach};
 use crate::layout::AppDir;
 use crate::pending::Pending;
 use crate::record::RecordError;
+use crate::record::controls::Controls;
 use crate::record::history::{Entry, History, Outcome};
 use crate::record::journal::{Class, Drift, Failure, Journal, Stage, Target};
 use crate::record::quarantine::{Interrupted, Quarantine};
@@ -43,6 +44,8 @@ pub struct App {
     pub history: History,
     /// Its failed releases.
     pub quarantine: Quarantine,
+    /// What operators decided about it here.
+    pub controls: Controls,
 }
 
 /// What an attempt is to do.

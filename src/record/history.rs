@@ -227,6 +227,35 @@ impl History {
         Ok(history)
     }
 
+    /// The entries from the first on whose chain holds, whatever follows them, and how many lines do follow.
+    pub fn salvage(disk: &dyn Disk, dir: &AppDir) -> Result<(Vec<Entry>, usize), RecordError> {
+        let path = dir.history();
+        let bytes = disk.read(&path, HISTORY_BYTES_MAX).map_err(RecordError::io(&path))?.unwrap_or_default();
+        let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+        let mut history = Self::default();
+        for line in &lines {
+            match serde_json::from_slice::<Line>(line) {
+                Ok(Line { entry, hash })
+                    if line.ends_with(b"\n")
+                        && entry.hash() == hash
+                        && entry.parent == history.last_hash() =>
+                {
+                    history.entries.push(entry);
+                }
+                _ => break,
+            }
+        }
+        let lost = lines.len() - history.entries.len();
+        Ok((history.entries, lost))
+    }
+
+    /// Puts these entries, which must chain, in place of everything there is.
+    pub fn replace(disk: &dyn Disk, dir: &AppDir, entries: Vec<Entry>) -> Result<(), RecordError> {
+        let mut history = Self { entries, torn: false, headed: 0 };
+        history.rewrite(disk, dir)?;
+        history.carry_head_on(disk, dir)
+    }
+
     fn check_head(&self, head: Option<&Head>) -> Result<(), String> {
         let Some(head) = head else {
             return if self.entries.len() > 1 {
@@ -304,8 +333,13 @@ impl History {
     /// Releases whose last verdict here was healthy, most recently proved first. A revert proves nothing new:
     /// its target stands where its own entry put it; what it reverted is out until it proves itself again.
     pub fn healthy(&self) -> Vec<&ReleaseRef> {
+        Self::healthy_in(&self.entries)
+    }
+
+    /// The same of entries alone.
+    pub fn healthy_in(entries: &[Entry]) -> Vec<&ReleaseRef> {
         let mut judged = std::collections::HashSet::new();
-        self.entries
+        entries
             .iter()
             .rev()
             .filter_map(|entry| Some((entry.release.as_ref()?, entry.verdict()?)))

@@ -228,6 +228,28 @@ impl Sealed for Journal {
 }
 
 impl Journal {
+    /// An attempt that begins.
+    pub const fn new(app: Name, environment: Name, attempt: u64, target: Target, started: Timestamp) -> Self {
+        Self {
+            app,
+            environment,
+            attempt,
+            target,
+            to: None,
+            from: None,
+            healthy: None,
+            stage: Stage::Fetching,
+            resumed: 0,
+            failure: None,
+            stages: Vec::new(),
+            heals: None,
+            started,
+            waiting: None,
+            stopped: false,
+            after: None,
+        }
+    }
+
     /// The attempt in progress in this app, if any.
     pub fn read(disk: &dyn Disk, dir: &AppDir) -> Result<Option<Self>, RecordError> {
         sealed::read(disk, &dir.journal())

@@ -5,6 +5,7 @@ use landfall_store::{ArtifactId, Digest};
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
+use super::history::{Entry, History, Outcome};
 use super::journal::{Failure, Stage};
 use super::release::ReleaseRef;
 use super::sealed::{self, Sealed};
@@ -63,6 +64,31 @@ impl Quarantine {
     /// Makes it durable.
     pub fn write(&self, disk: &dyn Disk, dir: &AppDir) -> Result<(), RecordError> {
         sealed::write(disk, &dir.quarantine(), self)
+    }
+
+    /// What the history knows of failures: releases whose last verdict was that they failed, by their own fault.
+    pub fn of(entries: &[Entry]) -> Self {
+        let mut judged = std::collections::HashSet::new();
+        let mut items: Vec<Quarantined> = entries.iter().rev().filter_map(Self::judged).collect();
+        items.retain(|item| judged.insert(item.release.identity));
+        let healthy: std::collections::HashSet<_> =
+            History::healthy_in(entries).iter().map(|r| r.identity).collect();
+        items.retain(|item| !healthy.contains(&item.release.identity));
+        items.reverse();
+        Self { items, interrupted: None }
+    }
+
+    fn judged(entry: &Entry) -> Option<Quarantined> {
+        let failure = entry.failure.clone().filter(|failure| failure.class.blames_the_release())?;
+        let before_the_switch = entry.result == Outcome::Failed && entry.stage < Stage::Switching;
+        (before_the_switch || entry.verdict() == Some(false)).then_some(())?;
+        Some(Quarantined {
+            release: entry.release.clone()?,
+            attempt: entry.attempt,
+            failure,
+            since: entry.started,
+            left: false,
+        })
     }
 
     /// The entry that forbids this identity, if any.

@@ -5,9 +5,9 @@ use landfall_store::ArtifactId;
 use super::cause::{Cause, cause, failed_on_current, is_synced};
 use super::conditions::conditions;
 use super::sentence::sentence;
-use super::{Health, Operation, Running, SourceView, Status, Sync, View, Wanted};
+use super::{Health, Operation, Pinned, Running, SourceView, Status, Sync, View, Wanted};
 use crate::plan::{Current, Desired, revert_target};
-use crate::record::journal::{Stage, Target};
+use crate::record::journal::Stage;
 
 /// Judges.
 pub fn assess(view: &View) -> Status {
@@ -22,26 +22,26 @@ pub fn assess(view: &View) -> Status {
         health,
         operation: operation(&cause),
         removed: cause == Cause::Removed,
-        desired: target(&view.wanted)
+        desired: view
+            .wanted
+            .target()
             .map(|target| Wanted { artifact: target.artifact, version: view.wanted_version.clone() }),
         running: running(view),
         last_healthy: view.facts.healthy.first().map(|release| release.artifact),
         rollback_target: rollback_target(view),
         state_commit: view.state_commit.clone(),
+        suspended: match &view.wanted {
+            Desired::Suspended { why, .. } => Some(why.clone()),
+            _ => None,
+        },
+        pinned: match &view.wanted {
+            Desired::Pinned { pin, .. } => Some(Pinned::from(&**pin)),
+            _ => None,
+        },
         conditions: conditions(view, &cause, sync, health, &message),
         message,
         next,
         agent: view.agent,
-    }
-}
-
-/// What the state names, suspended and blocked ones too.
-pub(super) const fn target(desired: &Desired) -> Option<&Target> {
-    match desired {
-        Desired::Target(target) | Desired::Suspended { target, .. } | Desired::Blocked { target, .. } => {
-            Some(target)
-        }
-        Desired::Absent { .. } | Desired::NotInState | Desired::Invalid(_) => None,
     }
 }
 
@@ -56,7 +56,7 @@ fn sync(view: &View) -> Sync {
 }
 
 fn health(view: &View, cause: &Cause) -> Health {
-    if matches!(view.wanted, Desired::Suspended { .. } | Desired::Absent { suspended: Some(_) }) {
+    if matches!(view.wanted, Desired::Suspended { .. }) {
         return Health::Suspended;
     }
     match cause {
@@ -75,7 +75,12 @@ fn health(view: &View, cause: &Cause) -> Health {
     if !view.facts.running.is_whole() || failed_on_current(view).is_some() {
         return Health::Degraded;
     }
-    if view.facts.healthy.first() == Some(current) { Health::Healthy } else { Health::Unknown }
+    match view.facts.healthy.first() == Some(current) {
+        // What a person holds back from the state is never shown as if all were well.
+        true if matches!(view.wanted, Desired::Pinned { .. }) => Health::Suspended,
+        true => Health::Healthy,
+        false => Health::Unknown,
+    }
 }
 
 const fn operation(cause: &Cause) -> Operation {

@@ -1,7 +1,9 @@
 //! The one thing that explains a status: conditions, sentence and hint all follow from it.
 
 use super::{SourceView, View};
+use crate::desired::Suspension;
 use crate::plan::{Current, Desired, Facts, Hold, Plan, Refusal, decide};
+use crate::record::controls::Pin;
 use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Drift, Failure, Journal, Stage};
 use crate::record::quarantine::Interrupted;
@@ -20,7 +22,9 @@ pub(super) enum Cause {
     /// An attempt was begun and there is no agent to end it.
     CutShort(Journal),
     /// A person suspended the app.
-    Suspended(String),
+    Suspended(Suspension),
+    /// A person went back to the release that runs; what the state asks waits.
+    Pinned(Box<Pin>),
     /// The state does not name it.
     NotInState,
     /// The state's words are wrong, all of them or those about this app.
@@ -103,7 +107,8 @@ fn in_sync(view: &View, env_changed: bool) -> Cause {
 
 fn held(view: &View, hold: Hold) -> Cause {
     match (hold, &view.source) {
-        (Hold::Suspended(reason), _) => Cause::Suspended(reason),
+        (Hold::Suspended(why), _) => Cause::Suspended(why),
+        (Hold::Pinned(pin), _) => Cause::Pinned(pin),
         (Hold::NotInState, SourceView::Invalid(why)) => Cause::StateInvalid(why.clone()),
         (Hold::NotInState, SourceView::Unreachable(why)) => Cause::SourceUnreachable(why.clone()),
         (Hold::NotInState, _) => Cause::NotInState,
@@ -129,13 +134,10 @@ pub(super) fn is_revert_failed(entry: &Entry) -> bool {
 
 /// Whether the release that is linked and proved is the one wanted.
 pub(super) fn is_synced(view: &View) -> bool {
-    let target = match &view.wanted {
-        Desired::Target(target) | Desired::Suspended { target, .. } | Desired::Blocked { target, .. } => {
-            target
-        }
-        Desired::Absent { .. } => return view.facts.current == Current::Absent,
-        Desired::NotInState | Desired::Invalid(_) => return false,
-    };
+    if view.wanted == Desired::Absent {
+        return view.facts.current == Current::Absent;
+    }
+    let Some(target) = view.wanted.target() else { return false };
     let facts = Facts {
         desired: Desired::Target(target.clone()),
         running: crate::plan::Running::Yes,

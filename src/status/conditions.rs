@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::assess::target;
 use super::cause::{Cause, failed_on_current, is_revert_failed};
 use super::{Health, SourceView, Sync, View};
 use crate::plan::{Current, Desired};
@@ -126,6 +125,9 @@ impl Said<'_> {
             (Health::Healthy, _) => {
                 self.say(Kind::Healthy, ConditionStatus::True, "ProbesPassing", "it proved healthy and runs");
             }
+            (Health::Suspended, Cause::Pinned(pin)) => {
+                self.say(Kind::Healthy, ConditionStatus::True, "Pinned", format!("pinned to {pin}; it runs"));
+            }
             (Health::Suspended, _) => {
                 let running = self.view.facts.running.is_whole();
                 let status = if running { ConditionStatus::Unknown } else { ConditionStatus::False };
@@ -191,7 +193,7 @@ impl Said<'_> {
     }
 
     fn artifact_in_store(&mut self) {
-        let Some(wanted) = target(&self.view.wanted) else { return };
+        let Some(wanted) = self.view.wanted.target() else { return };
         let last = self.view.last.as_ref().filter(|last| last.target.artifact == wanted.artifact);
         let failure = last.and_then(|last| last.failure.as_ref());
         if let Some(failure) = failure.filter(|failure| failure.class == Class::Supply) {
@@ -342,6 +344,7 @@ fn not_ready(view: &View, cause: &Cause) -> String {
         Cause::Removed => "Removed",
         Cause::CutShort(_) => "Interrupted",
         Cause::Suspended(_) => "Suspended",
+        Cause::Pinned(_) => "Pinned",
         Cause::NotInState => "NotInState",
         Cause::StateInvalid(_) => "StateInvalid",
         Cause::SourceUnreachable(_) => "SourceUnreachable",

@@ -7,6 +7,7 @@ use landfall_store::{ArtifactId, Name, Version};
 
 use super::conditions::ended;
 use super::{KeptConditions, Serving, SourceView, View};
+use crate::control;
 use crate::deploy::App;
 use crate::disk::RealDisk;
 use crate::observe;
@@ -36,18 +37,21 @@ pub struct Around {
 
 /// Looks at one app.
 pub async fn look(site: &Site, around: &Around) -> Result<View, RecordError> {
-    let app = site.app()?;
+    let mut app = site.app()?;
+    let now = Timestamp::now();
+    let wanted = around.wanted.clone().under(&app.controls, now);
+    let fresh = control::foresee(&mut app, &wanted, site.terms().requested, now);
     let journal = Journal::read(&RealDisk, &app.dir)?;
-    let facts =
-        observe::facts(&app, site.effects(), comparable(&around.wanted), site.deploys_env_changes()).await;
+    let deploy_env_changes = site.terms().deploy_env_changes;
+    let facts = observe::facts(&app, site.effects(), comparable(&wanted), fresh, deploy_env_changes).await;
     let serving = serving(site, &app, &facts).await;
     Ok(View {
         host: around.host.clone(),
         app: app.name.clone(),
         environment: app.environment.clone(),
         data: app.dir.shared(),
-        wanted: around.wanted.clone(),
-        wanted_version: wanted_version(&app, &facts, &around.wanted),
+        wanted_version: wanted_version(&app, &facts, &wanted),
+        wanted,
         facts,
         journal,
         last: app.history.last().cloned(),
@@ -56,22 +60,17 @@ pub async fn look(site: &Site, around: &Around) -> Result<View, RecordError> {
         state_commit: around.state_commit.clone(),
         agent: around.agent,
         kept: KeptConditions::read(&app.dir),
-        now: Timestamp::now(),
+        now,
     })
 }
 
-/// A suspended or blocked target can still be compared with what runs.
+/// A target that is suspended, blocked or waits behind a pin can still be compared with what runs.
 fn comparable(wanted: &Desired) -> Desired {
-    match wanted {
-        Desired::Suspended { target, .. } | Desired::Blocked { target, .. } => {
-            Desired::Target(target.clone())
-        }
-        other => other.clone(),
-    }
+    wanted.target().map_or_else(|| wanted.clone(), |target| Desired::Target(target.clone()))
 }
 
 fn wanted_version(app: &App, facts: &Facts, wanted: &Desired) -> Option<Version> {
-    let target = super::assess::target(wanted)?;
+    let target = wanted.target()?;
     let candidate = facts.candidate.as_ref().map(|candidate| candidate.release.version.clone());
     candidate.or_else(|| target.version.clone()).or_else(|| version_in_history(app, &target.artifact))
 }

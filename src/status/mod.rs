@@ -19,7 +19,9 @@ use landfall_store::{ArtifactId, Name, Version};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::desired::Suspension;
 use crate::plan::{Desired, Facts};
+use crate::record::controls::Pin;
 use crate::record::history::Entry;
 use crate::record::journal::{Journal, Stage};
 use crate::record::release::ReleaseRef;
@@ -118,6 +120,36 @@ pub struct Running {
     pub attested: bool,
 }
 
+/// The release a person went back to on this host, while it counts instead of the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Pinned {
+    /// Which artifact.
+    pub artifact: ArtifactId,
+    /// What people call it.
+    pub version: Version,
+    /// Why.
+    pub reason: String,
+    /// Who said so.
+    pub by: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it ends by itself.
+    pub until: Timestamp,
+}
+
+impl From<&Pin> for Pinned {
+    fn from(pin: &Pin) -> Self {
+        Self {
+            artifact: pin.release.artifact,
+            version: pin.release.version.clone(),
+            reason: pin.reason.clone(),
+            by: pin.by.clone(),
+            since: pin.since,
+            until: pin.until,
+        }
+    }
+}
+
 /// Everything there is to say about one app in one environment on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Status {
@@ -145,6 +177,10 @@ pub struct Status {
     pub rollback_target: Option<ArtifactId>,
     /// The commit of the state that says what is desired.
     pub state_commit: Option<String>,
+    /// Why nothing is applied or healed, while that is so.
+    pub suspended: Option<Suspension>,
+    /// The release a person went back to on this host, while it counts instead of the state.
+    pub pinned: Option<Pinned>,
     /// The same for machines.
     pub conditions: Vec<Condition>,
     /// The same as a sentence.

@@ -2,9 +2,9 @@
 
 use landfall_store::{ArtifactId, Version};
 
-use super::assess::target;
 use super::cause::Cause;
 use super::{Health, View};
+use crate::desired::Place;
 use crate::record::history::Entry;
 use crate::record::journal::{Class, Drift, Journal, Stage};
 use crate::record::release::ReleaseRef;
@@ -31,9 +31,16 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
             ),
             "`landfall watch` finishes it".to_owned(),
         ),
-        Cause::Suspended(reason) => told(
-            format!("suspended: {reason}; {}, and nothing is applied or healed", runs(view)),
-            format!("take `suspend` of `{app}` out of the state to go on"),
+        Cause::Suspended(why) => told(
+            format!("suspended: {why}; {}, and nothing is applied or healed", runs(view)),
+            match why.place {
+                Place::State => format!("take `suspend` of `{app}` out of the state to go on"),
+                Place::Host => format!("`landfall resume {app}` lets it go on"),
+            },
+        ),
+        Cause::Pinned(pin) => told(
+            format!("pinned on this host to {pin}; {}, and {} waits", runs(view), wanted(view)),
+            format!("`landfall unpin {app}` lets the state count again"),
         ),
         Cause::NotInState => told(
             format!("the state does not name `{app}` in `{environment}`; {}", runs(view)),
@@ -114,7 +121,7 @@ fn name(version: Option<&Version>, artifact: &ArtifactId) -> String {
 }
 
 fn wanted(view: &View) -> String {
-    match target(&view.wanted) {
+    match view.wanted.target() {
         Some(target) => name(view.wanted_version.as_ref(), &target.artifact),
         None => "nothing".to_owned(),
     }
@@ -122,7 +129,7 @@ fn wanted(view: &View) -> String {
 
 fn aim(view: &View, journal: &Journal) -> String {
     let version = journal.to.as_ref().map(|release| &release.version).or(journal.target.version.as_ref());
-    let same = target(&view.wanted).is_some_and(|target| target.artifact == journal.target.artifact);
+    let same = view.wanted.target().is_some_and(|target| target.artifact == journal.target.artifact);
     let known = if same { view.wanted_version.as_ref() } else { None };
     name(version.or(known), &journal.target.artifact)
 }

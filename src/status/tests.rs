@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use landfall_store::{ArtifactId, Digest};
 
 use super::*;
+use crate::desired::Place;
 use crate::plan::{Candidate, Current, Recent, Running as Processes};
+use crate::record::controls::Fresh;
 use crate::record::history::{NO_PARENT, Outcome};
 use crate::record::journal::{Class, Failure, Target};
 use crate::record::quarantine::{Quarantine, Quarantined};
@@ -88,6 +90,7 @@ fn running_a_wanting(wanted: &str) -> View {
             quarantine: Quarantine::default(),
             recent: Recent::default(),
             deploy_env_changes: false,
+            fresh: Fresh::default(),
         },
         journal: None,
         last: Some(entry("a", Outcome::Healthy, Stage::Committing, None)),
@@ -255,12 +258,41 @@ fn an_attempt_without_an_agent_was_cut_short_and_nothing_is_under_way() {
 #[test]
 fn suspended_is_never_green_and_says_why() {
     for base in [running_a_wanting("a"), reverted(), stopped(running_a_wanting("a"))] {
-        let target = super::assess::target(&base.wanted).unwrap().clone();
-        let wanted = Desired::Suspended { target, reason: "disk swap (by lee)".to_owned() };
+        let target = base.wanted.target().cloned();
+        let why = Suspension {
+            reason: "disk swap".to_owned(),
+            by: "lee".to_owned(),
+            since: None,
+            until: None,
+            place: Place::Host,
+        };
+        let wanted = Desired::Suspended { target, why };
         let status = assess(&View { wanted, ..base });
         assert_eq!(status.health, Health::Suspended);
         assert_says(&status, Kind::Ready, ConditionStatus::False, "Suspended");
         assert!(status.message.contains("disk swap (by lee)") && !status.is_synced_and_healthy());
+    }
+}
+
+#[test]
+fn pinned_is_never_green_and_says_by_whom_why_until_when_and_how_to_go_on() {
+    for base in [running_a_wanting("a"), running_a_wanting("b")] {
+        let pin = Pin {
+            release: release("a"),
+            reason: "bad checkout".to_owned(),
+            by: "lee".to_owned(),
+            since: Timestamp::UNIX_EPOCH,
+            until: "2027-01-02T03:04:05Z".parse().unwrap(),
+        };
+        let wanted = Desired::Pinned { target: base.wanted.target().cloned(), pin: Box::new(pin) };
+        let status = assess(&View { wanted, ..base });
+        assert_eq!(status.health, Health::Suspended);
+        assert_says(&status, Kind::Ready, ConditionStatus::False, "Pinned");
+        for said in ["bad checkout", "lee", "2027-01-02T03:04:05Z"] {
+            assert!(status.message.contains(said), "{}", status.message);
+        }
+        assert!(status.next.as_ref().unwrap().contains("landfall unpin web"));
+        assert!(!status.is_fine() && !status.is_synced_and_healthy());
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use landfall_store::Name;
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
+use crate::desired::{Place, Suspension};
 use crate::disk::RealDisk;
 use crate::host::Host;
 use crate::plan::Desired;
@@ -56,13 +58,19 @@ pub struct Tuning {
     pub limits: Option<HealthLimits>,
     /// How many healthy releases stay on the host.
     pub retain: Option<u32>,
+    /// When somebody last asked for a fresh attempt.
+    pub requested: Option<Timestamp>,
 }
 
 impl Accepted {
     /// What the state tunes of an app here.
     pub fn tuning(&self, app: &Name, environment: &Name) -> Tuning {
         let Ok(found) = self.state.resolve(app, environment) else { return Tuning::default() };
-        Tuning { limits: found.state.health.clone(), retain: found.state.retain }
+        Tuning {
+            limits: found.state.health.clone(),
+            retain: found.state.retain,
+            requested: found.state.reconcile_requested_at,
+        }
     }
 }
 
@@ -95,9 +103,23 @@ pub fn keep(host: &Host, accepted: &Accepted) -> Result<(), RecordError> {
 /// What the state asks of one app here.
 pub fn desired(accepted: &Accepted, app: &Name, environment: &Name) -> Desired {
     let found = accepted.state.resolve(app, environment);
+    let suspension = found.as_ref().ok().and_then(suspension);
+    let word = word(accepted, app, environment, found);
+    match suspension {
+        Some(why) => Desired::Suspended { target: word.target().cloned(), why },
+        None => word,
+    }
+}
+
+/// The same without suspensions.
+fn word(
+    accepted: &Accepted,
+    app: &Name,
+    environment: &Name,
+    found: Result<crate::state::Desired<'_>, ResolveError>,
+) -> Desired {
     if accepted.state.is_absent(app, environment) {
-        let suspended = found.ok().and_then(|found| suspension(&found));
-        return Desired::Absent { suspended };
+        return Desired::Absent;
     }
     let found = match found {
         Ok(found) => found,
@@ -112,18 +134,21 @@ pub fn desired(accepted: &Accepted, app: &Name, environment: &Name) -> Desired {
         why: wanted.reason.clone(),
         state_commit: accepted.commit.clone(),
     };
-    if let Some(reason) = suspension(&found) {
-        return Desired::Suspended { target, reason };
-    }
     match found.block_of(&wanted.artifact) {
         Some(block) => Desired::Blocked { target, reason: format!("{} (by {})", block.reason, block.by) },
         None => Desired::Target(target),
     }
 }
 
-/// Why nothing may change now, if that is so.
-fn suspension(found: &crate::state::Desired<'_>) -> Option<String> {
+/// The state's own suspension, while it lasts.
+fn suspension(found: &crate::state::Desired<'_>) -> Option<Suspension> {
     let suspend = found.suspend()?;
-    let lasts = suspend.until.is_none_or(|until| until > jiff::Timestamp::now());
-    lasts.then(|| format!("{} (by {})", suspend.reason, suspend.by))
+    let lasts = suspend.until.is_none_or(|until| until > Timestamp::now());
+    lasts.then(|| Suspension {
+        reason: suspend.reason.clone(),
+        by: suspend.by.clone(),
+        since: None,
+        until: suspend.until,
+        place: Place::State,
+    })
 }

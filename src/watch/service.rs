@@ -16,8 +16,9 @@ use crate::host::{Host, Secret};
 use crate::layout::AppDir;
 use crate::plan::{Desired, Running};
 use crate::processes::{AppProcesses, Living, Managers, Service};
-use crate::reconcile::{Tick, reconcile};
+use crate::reconcile::{Terms, Tick, reconcile};
 use crate::record::RecordError;
+use crate::record::controls::Controls;
 use crate::record::history::{History, Outcome};
 use crate::record::journal::{Class, Failure};
 use crate::record::quarantine::Quarantine;
@@ -56,7 +57,7 @@ pub struct Site {
     clock: SystemClock,
     patience: Patience,
     retain: Option<u32>,
-    deploy_env_changes: bool,
+    terms: Terms,
 }
 
 impl Shared {
@@ -146,7 +147,10 @@ impl Shared {
             clock: SystemClock::default(),
             patience: self.patience,
             retain: tuning.retain,
-            deploy_env_changes: config.on_env_change == OnEnvChange::Deploy,
+            terms: Terms {
+                deploy_env_changes: config.on_env_change == OnEnvChange::Deploy,
+                requested: tuning.requested,
+            },
         })
     }
 }
@@ -173,9 +177,9 @@ impl Site {
         &self.processes
     }
 
-    /// Whether an env edit alone is deployed here.
-    pub const fn deploys_env_changes(&self) -> bool {
-        self.deploy_env_changes
+    /// On what terms the state is applied here.
+    pub const fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// The app, with what is remembered of it.
@@ -185,6 +189,7 @@ impl Site {
             environment: self.service.environment.clone(),
             history: History::read(&RealDisk, &self.dir)?,
             quarantine: Quarantine::read(&RealDisk, &self.dir)?,
+            controls: Controls::read(&RealDisk, &self.dir)?,
             dir: self.dir.clone(),
         })
     }
@@ -214,7 +219,7 @@ impl Site {
 
     /// One tick.
     pub async fn tick(&self, wanted: Desired, asking: Asking<'_>) -> Result<Tick, RecordError> {
-        if !matches!(wanted, Desired::Absent { .. }) {
+        if !matches!(wanted, Desired::Absent) {
             for dir in self.dir.to_create() {
                 RealDisk.create_dir(&dir).map_err(RecordError::io(&dir))?;
             }
@@ -222,7 +227,7 @@ impl Site {
         let mut app = self.app()?;
         let span =
             tracing::info_span!("app", name = %self.service.app, environment = %self.service.environment);
-        let tick = reconcile(&mut app, self.effects(), wanted, self.deploy_env_changes, asking);
+        let tick = reconcile(&mut app, self.effects(), wanted, self.terms, asking);
         let tick = tracing::Instrument::instrument(tick, span).await?;
         match &tick {
             Tick::Attempted(entry) if entry.result == Outcome::Healthy => {

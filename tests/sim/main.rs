@@ -6,6 +6,7 @@
 
 mod world;
 
+use landfall::desired::{Place, Suspension};
 use landfall::plan::{Desired, Hold};
 use landfall::reconcile::Tick;
 use landfall::record::history::{History, Outcome};
@@ -542,7 +543,7 @@ fn settle_absent(world: &World) {
 }
 
 fn absent() -> Desired {
-    Desired::Absent { suspended: None }
+    Desired::Absent
 }
 
 #[test]
@@ -598,8 +599,16 @@ fn suspended_and_unnamed_apps_are_left_alone() {
     for desired in [
         Desired::NotInState,
         Desired::Invalid("unknown key".into()),
-        Desired::Suspended { target: world.target("a"), reason: "disk swap".into() },
-        Desired::Absent { suspended: Some("disk swap".into()) },
+        Desired::Suspended {
+            target: Some(world.target("a")),
+            why: Suspension {
+                reason: "disk swap".into(),
+                by: "lee".into(),
+                since: None,
+                until: None,
+                place: Place::State,
+            },
+        },
     ] {
         assert!(matches!(world.tick(&desired), Ok(Tick::Held(_))));
     }

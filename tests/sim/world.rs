@@ -17,8 +17,9 @@ use landfall::effects::{
 use landfall::layout::{AppDir, Root};
 use landfall::pending::Pending;
 use landfall::plan::{Desired, Running};
-use landfall::reconcile::{Tick, reconcile};
+use landfall::reconcile::{Terms, Tick, reconcile};
 use landfall::record::RecordError;
+use landfall::record::controls::Controls;
 use landfall::record::history::History;
 use landfall::record::journal::{Class, Failure, Journal, Target};
 use landfall::record::quarantine::Quarantine;
@@ -175,6 +176,7 @@ impl World {
             environment: "prod".parse().unwrap(),
             history: History::read(self, &dir)?,
             quarantine: Quarantine::read(self, &dir)?,
+            controls: Controls::read(self, &dir)?,
             dir,
         };
         let effects =
@@ -183,7 +185,7 @@ impl World {
             &mut app,
             effects,
             desired.clone(),
-            false,
+            Terms::default(),
             Asking {
                 newer: &|| self.edited.borrow().as_ref().is_some_and(|now| now != desired),
                 change: &|| {

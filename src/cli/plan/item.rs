@@ -171,12 +171,13 @@ impl Item {
     }
 }
 
+/// What would run: a pin, else what the state asks.
 fn wanted(desired: &Desired) -> Option<Named> {
     match desired {
-        Desired::Target(target) | Desired::Blocked { target, .. } | Desired::Suspended { target, .. } => {
-            Some(Named { artifact: target.artifact, version: target.version.clone() })
+        Desired::Pinned { pin, .. } => Some(Named::from(&pin.release)),
+        other => {
+            other.target().map(|target| Named { artifact: target.artifact, version: target.version.clone() })
         }
-        Desired::Absent { .. } | Desired::NotInState | Desired::Invalid(_) => None,
     }
 }
 
