@@ -145,14 +145,14 @@ impl AppDir {
         self.own.join("logs")
     }
 
-    /// Output of steps and evidence of one attempt.
-    pub fn attempt(&self, number: u64) -> PathBuf {
-        self.attempts().join(number.to_string())
-    }
-
-    /// The same of every attempt, by number.
+    /// Output of steps and evidence of attempts.
     pub fn attempts(&self) -> PathBuf {
         self.own.join("attempts")
+    }
+
+    /// The same of one attempt.
+    pub fn attempt(&self, number: u64) -> PathBuf {
+        self.attempts().join(number.to_string())
     }
 
     /// Intent of the attempt in progress.

@@ -20,6 +20,7 @@ pub mod failpoint;
 pub mod follow;
 pub mod health;
 pub mod host;
+pub mod install;
 pub mod inventory;
 pub mod layout;
 pub mod log;

@@ -134,6 +134,7 @@ fn every_read_command_prints_what_the_schema_says() {
     checked.host.write("state/deploy-state.json", "{\"apiVersion\": \"landfall/v1\", \"app\": {}}");
     checked.prints(&["state", "lint"]).expect_code(3);
     checked.prints(&["status"]);
+    checked.prints(&["install", "--dry-run"]);
 
     let published = published();
     let every: BTreeSet<String> = published["oneOf"]

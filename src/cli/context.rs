@@ -14,7 +14,7 @@ use crate::host::{Host, HostError};
 use crate::layout::Root;
 
 /// Where an installed agent keeps everything.
-const INSTALLED_ROOT: &str = "/var/lib/landfall";
+pub const INSTALLED_ROOT: &str = "/var/lib/landfall";
 /// Where a tried-out one does.
 const LOCAL_ROOT: &str = ".landfall";
 /// The state's usual name.
@@ -192,7 +192,8 @@ pub fn host_error(error: HostError) -> CliError {
     }
 }
 
-fn config_error(error: ConfigError) -> CliError {
+/// How a configuration's error is told.
+pub fn config_error(error: ConfigError) -> CliError {
     let cli = CliError::new(Exit::Invalid, "ConfigInvalid", &error);
     match error.hint() {
         Some(hint) => cli.hint(hint),

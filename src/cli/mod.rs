@@ -17,6 +17,7 @@ mod exec;
 mod follow_logs;
 mod history;
 mod init;
+mod install;
 mod logs;
 mod look;
 mod ls;
@@ -160,6 +161,8 @@ pub enum Command {
     Exec(exec::ExecArgs),
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
+    Install(install::Install),
+    Uninstall(install::Uninstall),
     Doctor(doctor::DoctorArgs),
     Completions(completions::Completions),
     Man(completions::Man),
@@ -210,6 +213,8 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Exec(args) => exec::run(&args, context),
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
+        Command::Install(args) => install::install(&args, context),
+        Command::Uninstall(args) => install::uninstall(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),
         Command::Completions(args) => completions::completions(&args, context),
         Command::Man(args) => completions::man(&args, context),

@@ -5,7 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::report::API_VERSION;
-use super::{describe, diff, doctor, env, error, history, logs, ls, plan, show, state, verify};
+use super::{describe, diff, doctor, env, error, history, install, logs, ls, plan, show, state, verify};
 use crate::status::Status;
 
 /// A document: `oneOf` every kind there is. Objects may gain keys; none is renamed or removed.
@@ -29,6 +29,7 @@ pub fn schema() -> Value {
     list("ArtifactList", item::<ls::Stored>(&mut generator));
     list("ReleaseList", item::<crate::inventory::Installed>(&mut generator));
     list("ManifestList", item::<show::Manifest>(&mut generator));
+    list("ChangeList", item::<install::Change>(&mut generator));
     list("FileList", item::<show::File>(&mut generator));
     let mut document = |kind: &str, schema: schemars::Schema| {
         kinds.insert(kind.to_owned(), schema.to_value());

@@ -27,6 +27,16 @@ pub fn now_ticks() -> u64 {
     whole + u64::try_from(now.tv_nsec).unwrap_or(0) * hertz / 1_000_000_000
 }
 
+/// This very program, as a path to start it by: also after another one was installed in its place, so that
+/// whoever gives an order and whoever takes it are of one version.
+pub const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// Lets the kernel call this process by its program's name, not by the last part of [`OWN_PROGRAM`].
+pub fn take_own_name() {
+    // Only what `ps` shows depends on it.
+    let _ = fs::write("/proc/self/comm", "landfall");
+}
+
 /// This boot of the machine, by the kernel's own random name for it. Start times count from the boot, so a pid
 /// with its start time means nothing in another one.
 pub fn boot() -> Option<String> {

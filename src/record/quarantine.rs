@@ -12,6 +12,9 @@ use super::sealed::{self, Sealed};
 use crate::disk::Disk;
 use crate::layout::AppDir;
 
+/// Failed releases that are remembered after the state has left them.
+const LEFT_KEPT: usize = 20;
+
 /// One failed release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantined {
@@ -103,10 +106,22 @@ impl Quarantine {
         self.interrupted.as_ref().filter(|held| held.artifact == artifact && !changed(held))
     }
 
-    /// Adds a failed release, in place of what was known of it.
+    /// Adds a failed release, in place of what was known of it. Of those the state has left, which forbid nothing,
+    /// the oldest are forgotten.
     pub fn add(&mut self, item: Quarantined) {
         self.items.retain(|old| old.release.identity != item.release.identity);
         self.items.push(item);
+        let mut surplus = self.items.iter().filter(|item| item.left).count().saturating_sub(LEFT_KEPT);
+        self.items.retain(|item| {
+            let goes = item.left && surplus > 0;
+            surplus -= usize::from(goes);
+            !goes
+        });
+    }
+
+    /// Those that are refused now.
+    pub fn in_force(&self) -> impl Iterator<Item = &Quarantined> {
+        self.items.iter().filter(|item| !item.left)
     }
 
     /// Notes that the state now names `desired`. Entries for other artifacts are left behind.
@@ -129,5 +144,36 @@ impl Quarantine {
         self.items.retain(|item| item.release.identity != identity);
         let interrupted = self.interrupted.take_if(|held| held.identity == Some(identity));
         self.items.len() != before || interrupted.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::journal::Class;
+
+    fn failed(name: &str, attempt: u64) -> Quarantined {
+        let hash = Digest::of(name.as_bytes());
+        Quarantined {
+            release: ReleaseRef::new(ArtifactId(hash), hash, "1".parse().unwrap()),
+            attempt,
+            failure: Failure { class: Class::Health, reason: "Unhealthy".to_owned(), message: String::new() },
+            since: Timestamp::UNIX_EPOCH,
+            left: false,
+        }
+    }
+
+    #[test]
+    fn what_the_state_has_left_is_forgotten_at_last_and_what_is_refused_never_is() {
+        let mut quarantine = Quarantine::default();
+        for attempt in 1..=100 {
+            quarantine.add(failed(&attempt.to_string(), attempt));
+            quarantine.moved_to(ArtifactId(Digest::of(b"something else")));
+        }
+        quarantine.add(failed("the newest", 101));
+        let left: Vec<u64> =
+            quarantine.items.iter().filter(|item| item.left).map(|item| item.attempt).collect();
+        assert_eq!(left, (81..=100).collect::<Vec<u64>>());
+        assert!(quarantine.forbids(Digest::of(b"the newest")).is_some());
     }
 }

@@ -8,6 +8,7 @@ mod bring;
 mod build;
 mod check;
 mod envs;
+mod evidence;
 pub mod identity;
 mod inspect;
 mod retention;
@@ -38,6 +39,7 @@ use crate::record::sealed;
 use crate::spec::{ReleaseSpec, StepSpec};
 
 pub use envs::EnvFiles;
+pub use evidence::forget;
 pub use inspect::{Checkable, is_intact};
 pub use retention::{clear, empty_trash, sweep};
 use vault::Vault;

@@ -20,13 +20,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::work::{Product, Work};
 use super::{Inner, failure};
 use crate::log::{self, Log};
+use crate::proc::OWN_PROGRAM;
 use crate::record::journal::{Class, Failure};
 
 /// The hidden first argument that leads here.
 pub const SUBCOMMAND: &str = "worker";
-
-/// This very program, also after another was installed in its place.
-const OWN_PROGRAM: &str = "/proc/self/exe";
 
 #[derive(Serialize)]
 struct Order<'a> {

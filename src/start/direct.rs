@@ -36,9 +36,9 @@ pub struct Direct {
 }
 
 impl Direct {
-    /// Shims are this program, as it is installed now.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self::with_executable(std::env::current_exe()?))
+    /// Shims are this very program.
+    pub fn of_this_program() -> Self {
+        Self::with_executable(proc::OWN_PROGRAM.into())
     }
 
     /// Shims are this landfall binary.
@@ -69,7 +69,7 @@ impl Direct {
 
     async fn launch_shim(&self, dir: &Path) -> Result<Answer, String> {
         let mut command = Command::new(&self.executable);
-        command.arg(SUBCOMMAND).arg("launch").arg(dir);
+        command.arg0("landfall").arg(SUBCOMMAND).arg("launch").arg(dir);
         command.env_clear().current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let spawned = command.spawn();

@@ -97,7 +97,7 @@ impl Attached {
 
 fn command(runner: &Runner) -> Command {
     let mut command = Command::new(&runner.executable);
-    command.args([SUBCOMMAND, "run"]).env_clear().current_dir("/");
+    command.arg0("landfall").args([SUBCOMMAND, "run"]).env_clear().current_dir("/");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     command
 }

@@ -33,9 +33,9 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Runners are this program, as it is installed now.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self::with_executable(std::env::current_exe()?))
+    /// Runners are this very program.
+    pub fn of_this_program() -> Self {
+        Self::with_executable(crate::proc::OWN_PROGRAM.into())
     }
 
     /// Runners are this landfall binary.

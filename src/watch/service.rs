@@ -11,7 +11,7 @@ use super::{AgentError, Settings, Tuning};
 use crate::config::OnEnvChange;
 use crate::deploy::{App, Asking};
 use crate::disk::{Disk, RealDisk};
-use crate::effects::{Effects, Supply, SystemClock};
+use crate::effects::{Effects, SystemClock};
 use crate::host::{Host, Secret};
 use crate::layout::AppDir;
 use crate::plan::{Desired, Running};
@@ -23,7 +23,7 @@ use crate::record::history::{History, Outcome};
 use crate::record::journal::{Class, Failure};
 use crate::record::quarantine::Quarantine;
 use crate::record::release::ReleaseRef;
-use crate::release::{EnvFiles, HostSupply, clear, empty_trash, sweep};
+use crate::release::{EnvFiles, HostSupply, clear, empty_trash, forget, sweep};
 use crate::retry::Patience;
 use crate::spec::RETAIN_RELEASES;
 use crate::start::direct::Direct;
@@ -82,15 +82,8 @@ impl Shared {
         secret: Secret,
         patience: Patience,
     ) -> Result<Self, AgentError> {
-        let own = |error: std::io::Error| {
-            AgentError::Setup(Failure {
-                class: Class::Host,
-                reason: "NoExecutable".to_owned(),
-                message: format!("landfall cannot find its own program file: {error}"),
-            })
-        };
-        let direct: Rc<dyn Manager> = Rc::new(Direct::new().map_err(own)?);
-        let runner = Runner::new().map_err(own)?;
+        let direct: Rc<dyn Manager> = Rc::new(Direct::of_this_program());
+        let runner = Runner::of_this_program();
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let places = Arc::new(Semaphore::new(processors));
         Ok(Self { host, environment, secret, direct, runner, patience, places, looks_only: false })
@@ -229,23 +222,26 @@ impl Site {
             tracing::info_span!("app", name = %self.service.app, environment = %self.service.environment);
         let tick = reconcile(&mut app, self.effects(), wanted, self.terms, asking);
         let tick = tracing::Instrument::instrument(tick, span).await?;
+        if matches!(tick, Tick::Attempted(_))
+            && let Err(error) = forget(&self.dir, &app.quarantine)
+        {
+            tracing::warn!(app = %app.name, %error, "the evidence of old attempts was not removed");
+        }
         match &tick {
-            Tick::Attempted(entry) if entry.result == Outcome::Healthy => {
-                self.clean(&app, entry.release.as_ref()).await;
-            }
             Tick::Attempted(entry) if entry.result == Outcome::Removed => self.clear(&app),
+            Tick::Attempted(entry) => self.clean(&app, entry.release.as_ref()).await,
             Tick::Removed => self.clear(&app),
             _ => {}
         }
         Ok(tick)
     }
 
-    /// Old releases go; trouble with that never changes a verdict.
+    /// Old releases go, after a failure too: bad versions in a row must not fill the disk. Trouble with that never
+    /// changes a verdict.
     async fn clean(&self, app: &App, desired: Option<&ReleaseRef>) {
-        let spec = match desired {
-            Some(release) => self.supply.load(&release.name).await.ok().and_then(|record| record.spec.retain),
-            None => None,
-        };
+        // What is in service says how many stay, not one that failed.
+        let (_, in_service) = crate::observe::current(app, self.effects()).await;
+        let spec = in_service.and_then(|record| record.spec.retain);
         let keep = self.retain.or(spec).unwrap_or(RETAIN_RELEASES) as usize;
         match sweep(&self.dir, &app.history, keep, desired.map(|release| release.name.as_str())) {
             Ok(gone) if gone.is_empty() => {}

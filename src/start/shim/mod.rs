@@ -18,6 +18,7 @@ mod supervise;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -26,6 +27,7 @@ pub const SUBCOMMAND: &str = "shim";
 
 /// Runs `landfall shim …`; `arguments` are those after `shim`.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    crate::proc::take_own_name();
     // Rust's own descriptors are never inherited; these are what landfall itself was started with.
     close_fds::set_fds_cloexec(3, &[]);
     let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -53,8 +55,8 @@ fn directory(arguments: &[OsString]) -> io::Result<PathBuf> {
 
 /// The supervisor outlives this process, and so belongs to no agent. It inherits the pipe for its answer.
 fn launch(dir: &Path) -> io::Result<()> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg(SUBCOMMAND).arg("supervise").arg(dir);
+    let mut command = Command::new(crate::proc::OWN_PROGRAM);
+    command.arg0("landfall").arg(SUBCOMMAND).arg("supervise").arg(dir);
     command.stdin(Stdio::null()).stdout(Stdio::inherit()).spawn()?;
     Ok(())
 }

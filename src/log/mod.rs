@@ -1,5 +1,7 @@
 //! landfall's own log, on stderr, and how much it says.
 
+mod journal;
+
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
@@ -31,8 +33,9 @@ pub fn init(log: Log) {
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(coloured);
     // An error says that this process logs already.
-    let _ = match log.json {
-        true => subscriber.json().try_init(),
-        false => subscriber.with_target(false).compact().try_init(),
+    let _ = match (log.json, journal::has_stderr()) {
+        (true, _) => subscriber.json().try_init(),
+        (false, true) => subscriber.event_format(journal::ForJournal::new()).try_init(),
+        (false, false) => subscriber.with_target(false).compact().try_init(),
     };
 }
