@@ -297,6 +297,7 @@ fn rather_proved(plan: Plan, facts: &Facts) -> Plan {
         Plan::Deploy { .. } => facts.recent.not_supplied,
         _ => false,
     };
+    let stuck = stuck && matches!(facts.desired, Desired::Target(_) | Desired::Blocked { .. });
     match (facts.current.release(), facts.healthy.first()) {
         (Some(current), Some(proved)) if stuck && current != proved => {
             Plan::Deploy { target: going_back_to(proved), reuse: Some(proved.clone()) }
