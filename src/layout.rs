@@ -190,6 +190,11 @@ impl AppDir {
         self.own.join("conditions")
     }
 
+    /// What the last pass over the release's files found wrong.
+    pub fn content(&self) -> PathBuf {
+        self.own.join("content")
+    }
+
     /// Directories that must exist before anything else.
     pub fn to_create(&self) -> [PathBuf; 4] {
         [self.releases(), self.shared(), self.run(), self.logs()]

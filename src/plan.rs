@@ -705,10 +705,16 @@ mod tests {
     #[test]
     fn a_pin_goes_back_to_its_release_and_stays_there_whatever_the_state_asks() {
         let facts = Facts { healthy: vec![release("b"), release("a")], ..running_a_wanting("b") };
-        let there = Facts { current: Current::Release(release("b")), desired: pinned_to("a", "b"), ..facts };
+        let there = Facts {
+            current: Current::Release(release("b")),
+            left: Some(release("b")),
+            desired: pinned_to("a", "b"),
+            ..facts
+        };
         assert!(matches!(decide(&there), Plan::Deploy { reuse: Some(to), .. } if to == release("a")));
         let back = Facts {
             current: Current::Release(release("a")),
+            left: Some(release("a")),
             healthy: vec![release("a"), release("b")],
             ..there.clone()
         };

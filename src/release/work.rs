@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Inner, failure};
 use crate::effects::Depth;
+use crate::record::content::Content;
 use crate::record::journal::{Class, Failure};
 use crate::record::release::{ReleaseRecord, ReleaseRef};
 
@@ -22,6 +23,8 @@ pub(super) enum Work {
     Discard(ReleaseRef),
     /// Compares a release with its record. Gives the record.
     Check(ReleaseRef, Depth),
+    /// Compares the release of this name with its record, and mends nothing. Gives what differs.
+    LookOver(String),
 }
 
 /// What came of it.
@@ -30,6 +33,8 @@ pub(super) enum Work {
 pub(super) enum Product {
     /// A release as it is on disk.
     Record(Box<ReleaseRecord>),
+    /// How its files differ.
+    Content(Content),
     /// The work itself was all.
     Nothing,
 }
@@ -40,7 +45,18 @@ impl TryFrom<Product> for ReleaseRecord {
     fn try_from(product: Product) -> Result<Self, Failure> {
         match product {
             Product::Record(record) => Ok(*record),
-            Product::Nothing => Err(mixed_up()),
+            Product::Content(_) | Product::Nothing => Err(mixed_up()),
+        }
+    }
+}
+
+impl TryFrom<Product> for Content {
+    type Error = Failure;
+
+    fn try_from(product: Product) -> Result<Self, Failure> {
+        match product {
+            Product::Content(content) => Ok(content),
+            Product::Record(_) | Product::Nothing => Err(mixed_up()),
         }
     }
 }
@@ -51,7 +67,7 @@ impl TryFrom<Product> for () {
     fn try_from(product: Product) -> Result<Self, Failure> {
         match product {
             Product::Nothing => Ok(()),
-            Product::Record(_) => Err(mixed_up()),
+            Product::Record(_) | Product::Content(_) => Err(mixed_up()),
         }
     }
 }
@@ -70,6 +86,7 @@ impl Inner {
             Work::Finish(release) => self.finish(*release).map(|()| Product::Nothing),
             Work::Discard(release) => self.discard(&release.name).map(|()| Product::Nothing),
             Work::Check(release, depth) => self.check(&release, depth).map(record),
+            Work::LookOver(name) => self.look_over(&name).map(Product::Content),
         }
     }
 }

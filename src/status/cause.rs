@@ -3,6 +3,7 @@
 use super::{SourceView, View};
 use crate::desired::Suspension;
 use crate::plan::{Current, Desired, Facts, Hold, Plan, Refusal, decide};
+use crate::record::content::Content;
 use crate::record::controls::Pin;
 use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Drift, Failure, Journal, Stage};
@@ -17,6 +18,8 @@ pub(super) enum Cause {
         /// With env files that were edited since.
         env_changed: bool,
     },
+    /// What should run runs, and files of its release are not as they were prepared.
+    ContentChanged(Content),
     /// An attempt is in progress.
     Attempt(Journal),
     /// An attempt was begun and there is no agent to end it.
@@ -101,7 +104,10 @@ fn in_sync(view: &View, env_changed: bool) -> Cause {
     match &view.source {
         SourceView::Invalid(why) => Cause::StateInvalid(why.clone()),
         SourceView::Unreachable(why) => Cause::SourceUnreachable(why.clone()),
-        SourceView::Ready | SourceView::Unknown => Cause::Fine { env_changed },
+        SourceView::Ready | SourceView::Unknown => match &view.content {
+            Some(content) => Cause::ContentChanged(content.clone()),
+            None => Cause::Fine { env_changed },
+        },
     }
 }
 

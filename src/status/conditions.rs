@@ -280,7 +280,10 @@ impl Said<'_> {
             Cause::Suspended(_) if self.is_stopped() => {
                 ("ProcessMissing", "what is linked does not run".to_owned())
             }
-            _ => return,
+            _ => match &self.view.content {
+                Some(content) => ("ContentChanged", content.to_string()),
+                None => return,
+            },
         };
         self.say(Kind::Drifted, ConditionStatus::True, reason, what);
     }
@@ -355,7 +358,7 @@ fn not_ready(view: &View, cause: &Cause) -> String {
         Cause::Quarantined { .. } if last.is_some_and(is_revert_failed) => "RevertFailed",
         Cause::Quarantined { failure, .. } => reason_of(failure),
         Cause::Failed(entry) => entry.failure.as_ref().map_or("Failed", reason_of),
-        Cause::Fine { .. } => "NotProved",
+        Cause::Fine { .. } | Cause::ContentChanged(_) => "NotProved",
     };
     reason.to_owned()
 }

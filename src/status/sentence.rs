@@ -5,6 +5,7 @@ use landfall_store::{ArtifactId, Version};
 use super::cause::Cause;
 use super::{Health, View};
 use crate::desired::Place;
+use crate::record::content::Content;
 use crate::record::history::Entry;
 use crate::record::journal::{Class, Drift, Journal, Stage};
 use crate::record::release::ReleaseRef;
@@ -19,6 +20,10 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
         Cause::Fine { env_changed: true } => told(
             format!("{}; an env file was edited since, and it still has the old values", runs(view)),
             format!("`landfall env {app}` names the changed keys; the next deploy takes them"),
+        ),
+        Cause::ContentChanged(content) => told(
+            format!("{}; files of its release are not as they were prepared: {content}", runs(view)),
+            mend(view, content),
         ),
         Cause::Attempt(journal) => (attempt(view, journal), None),
         Cause::CutShort(journal) => told(
@@ -185,6 +190,16 @@ fn missing(view: &View) -> String {
     match serving.pids.len() {
         0 => format!("{linked} should run and does not"),
         count => format!("only {count} of {} processes of {linked} run", serving.expected),
+    }
+}
+
+fn mend(view: &View, content: &Content) -> String {
+    let app = &view.app;
+    match content.wrong {
+        0 => format!(
+            "`landfall verify {app}` names them; list what the app writes under [paths] writable or shared"
+        ),
+        _ => format!("`landfall verify {app} --repair` mends them; so does the next deploy"),
     }
 }
 

@@ -93,6 +93,7 @@ fn running_a_wanting(wanted: &str) -> View {
             fresh: Fresh::default(),
         },
         journal: None,
+        content: None,
         last: Some(entry("a", Outcome::Healthy, Stage::Committing, None)),
         serving: Serving {
             release: Some(release("a")),

@@ -7,6 +7,7 @@ mod accept;
 mod agent;
 mod apps;
 mod departures;
+mod rounds;
 mod service;
 mod systemd;
 mod tick;

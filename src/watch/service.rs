@@ -20,7 +20,7 @@ use crate::reconcile::{Terms, Tick, reconcile};
 use crate::record::RecordError;
 use crate::record::controls::Controls;
 use crate::record::history::{History, Outcome};
-use crate::record::journal::{Class, Failure};
+use crate::record::journal::{Class, Failure, Journal};
 use crate::record::quarantine::Quarantine;
 use crate::record::release::ReleaseRef;
 use crate::release::{EnvFiles, HostSupply, clear, empty_trash, forget, sweep};
@@ -208,6 +208,23 @@ impl Site {
             (_, Some(record)) => self.processes.living(&record).await,
             _ => nothing,
         }
+    }
+
+    /// Looks over the files of the linked release, and keeps what differs. True: that is news.
+    pub async fn look_over(&self) -> Result<bool, Failure> {
+        let own = |error: RecordError| crate::release::failure(Class::Host, "RecordFailed", error);
+        let linked = || crate::switch::named(&RealDisk, &self.dir).map_err(own);
+        let Some(name) = linked()? else { return Ok(false) };
+        let found = self.supply.look_over(name.clone()).await?;
+        // An attempt may have begun meanwhile: what it leaves is looked at next time.
+        if linked()? != Some(name) || Journal::read(&RealDisk, &self.dir).map_err(own)?.is_some() {
+            return Ok(false);
+        }
+        let news = found.keep(&RealDisk, &self.dir).map_err(own)?;
+        if news {
+            tracing::warn!(app = %self.service.app, release = %found.release, "looked over the files of the release: {found}");
+        }
+        Ok(news)
     }
 
     /// One tick.

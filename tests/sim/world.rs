@@ -245,8 +245,8 @@ impl World {
     /// Busy the first two of every three times.
     fn is_busy(&self, version: &str, kind: StepKind, nature: Nature) -> bool {
         match (kind, nature) {
-            (StepKind::Prepare, Nature::BusyStep) => self.runs(version, "prepare") % 3 != 0,
-            (StepKind::Migrate, Nature::Locked) => self.runs(version, "migrate") % 3 != 0,
+            (StepKind::Prepare, Nature::BusyStep) => !self.runs(version, "prepare").is_multiple_of(3),
+            (StepKind::Migrate, Nature::Locked) => !self.runs(version, "migrate").is_multiple_of(3),
             _ => false,
         }
     }
