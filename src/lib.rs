@@ -26,6 +26,7 @@ pub mod layout;
 pub mod log;
 pub mod observe;
 pub mod outlook;
+mod own_logs;
 pub mod pack;
 pub mod pending;
 pub mod plan;

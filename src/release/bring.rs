@@ -166,13 +166,7 @@ impl Inner {
 /// What a recipe may say and this landfall does not do: refused rather than ignored.
 fn unbuilt(spec: &ReleaseSpec) -> Option<&'static str> {
     let systemd = spec.start.iter().any(|start| start.manager == ManagerKind::Systemd);
-    [
-        (!spec.paths.keep.is_empty(), "[paths] keep"),
-        (spec.paths.logs.is_some(), "[paths] logs"),
-        (systemd, "manager = \"systemd\""),
-    ]
-    .into_iter()
-    .find_map(|(asked, what)| asked.then_some(what))
+    systemd.then_some("manager = \"systemd\"")
 }
 
 fn not_yet(place: &str) -> Failure {

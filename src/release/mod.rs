@@ -4,6 +4,7 @@
 //! `steps` runs the recipe's commands in it, `check` compares a release with its recorded tree. What is heavy of
 //! that is a piece of `work`, done by a `worker`.
 
+mod assets;
 mod bring;
 mod build;
 mod check;
@@ -11,6 +12,7 @@ mod envs;
 mod evidence;
 pub mod identity;
 mod inspect;
+mod outside;
 mod retention;
 mod steps;
 mod vault;
@@ -41,7 +43,7 @@ use crate::spec::{ReleaseSpec, StepSpec};
 pub use envs::EnvFiles;
 pub use evidence::forget;
 pub use inspect::{Checkable, is_intact};
-pub use retention::{clear, empty_trash, sweep};
+pub use retention::{Needed, clear, empty_trash, removable, sweep};
 use vault::Vault;
 use work::{Product, Work};
 
@@ -186,6 +188,23 @@ impl Inner {
             }
             Err(error) => Err(failure(Class::Host, "RecordDamaged", error)),
         }
+    }
+}
+
+impl HostSupply {
+    /// Brings `assets` up to these releases, newest first.
+    pub async fn keep_assets(&self, newest_first: Vec<String>) -> Result<(), Failure> {
+        self.work(Work::KeepAssets(newest_first)).await
+    }
+
+    /// Puts large logs aside that the app writes itself.
+    pub fn rotate_own_logs(&self) {
+        let (app, dir) = (self.inner.service.app.clone(), self.inner.service.dir.own_logs());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = crate::own_logs::rotate(&dir) {
+                tracing::warn!(%app, %error, "a log of the app was not rotated");
+            }
+        });
     }
 }
 

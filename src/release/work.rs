@@ -23,6 +23,8 @@ pub(super) enum Work {
     Discard(ReleaseRef),
     /// Compares a release with its record. Gives the record.
     Check(ReleaseRef, Depth),
+    /// Brings `assets` up to these releases, newest first.
+    KeepAssets(Vec<String>),
     /// Compares the release of this name with its record, and mends nothing. Gives what differs.
     LookOver(String),
 }
@@ -86,6 +88,7 @@ impl Inner {
             Work::Finish(release) => self.finish(*release).map(|()| Product::Nothing),
             Work::Discard(release) => self.discard(&release.name).map(|()| Product::Nothing),
             Work::Check(release, depth) => self.check(&release, depth).map(record),
+            Work::KeepAssets(releases) => self.keep_assets(&releases).map(|()| Product::Nothing),
             Work::LookOver(name) => self.look_over(&name).map(Product::Content),
         }
     }

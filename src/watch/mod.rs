@@ -11,6 +11,7 @@ mod rounds;
 mod service;
 mod systemd;
 mod tick;
+mod tidy;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

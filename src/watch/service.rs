@@ -19,13 +19,11 @@ use crate::processes::{AppProcesses, Living, Managers, Service};
 use crate::reconcile::{Terms, Tick, reconcile};
 use crate::record::RecordError;
 use crate::record::controls::Controls;
-use crate::record::history::{History, Outcome};
+use crate::record::history::History;
 use crate::record::journal::{Class, Failure, Journal};
 use crate::record::quarantine::Quarantine;
-use crate::record::release::ReleaseRef;
-use crate::release::{EnvFiles, HostSupply, clear, empty_trash, forget, sweep};
+use crate::release::{EnvFiles, HostSupply};
 use crate::retry::Patience;
-use crate::spec::RETAIN_RELEASES;
 use crate::start::direct::Direct;
 use crate::start::pm2::Pm2;
 use crate::start::{Account, Manager};
@@ -52,11 +50,11 @@ pub struct Site {
     pub dir: AppDir,
     /// What it is made of.
     pub service: Service,
-    supply: HostSupply,
+    pub(super) supply: HostSupply,
     processes: AppProcesses,
     clock: SystemClock,
     patience: Patience,
-    retain: Option<u32>,
+    pub(super) retain: Option<u32>,
     terms: Terms,
 }
 
@@ -239,57 +237,7 @@ impl Site {
             tracing::info_span!("app", name = %self.service.app, environment = %self.service.environment);
         let tick = reconcile(&mut app, self.effects(), wanted, self.terms, asking);
         let tick = tracing::Instrument::instrument(tick, span).await?;
-        if matches!(tick, Tick::Attempted(_))
-            && let Err(error) = forget(&self.dir, &app.quarantine)
-        {
-            tracing::warn!(app = %app.name, %error, "the evidence of old attempts was not removed");
-        }
-        match &tick {
-            Tick::Attempted(entry) if entry.result == Outcome::Removed => self.clear(&app),
-            Tick::Attempted(entry) => self.clean(&app, entry.release.as_ref()).await,
-            Tick::Removed => self.clear(&app),
-            _ => {}
-        }
+        self.tidy(&app, &tick).await;
         Ok(tick)
-    }
-
-    /// Old releases go, after a failure too: bad versions in a row must not fill the disk. Trouble with that never
-    /// changes a verdict.
-    async fn clean(&self, app: &App, desired: Option<&ReleaseRef>) {
-        // What is in service says how many stay, not one that failed.
-        let (_, in_service) = crate::observe::current(app, self.effects()).await;
-        let spec = in_service.and_then(|record| record.spec.retain);
-        let keep = self.retain.or(spec).unwrap_or(RETAIN_RELEASES) as usize;
-        match sweep(&self.dir, &app.history, keep, desired.map(|release| release.name.as_str())) {
-            Ok(gone) if gone.is_empty() => {}
-            Ok(gone) => {
-                tracing::info!(app = %app.name, releases = ?gone, "old releases removed");
-                self.delete_in_the_background();
-            }
-            Err(error) => tracing::warn!(app = %app.name, %error, "old releases were not removed"),
-        }
-    }
-
-    /// Every release of an app that the state removed goes, once nothing of it is in service.
-    fn clear(&self, app: &App) {
-        match clear(&self.dir) {
-            Ok(gone) if gone.is_empty() => {}
-            Ok(gone) => {
-                let kept = self.dir.shared();
-                tracing::info!(app = %app.name, releases = ?gone, kept = %kept.display(), "removed, as the state asks");
-                self.delete_in_the_background();
-            }
-            Err(error) => tracing::warn!(app = %app.name, %error, "its releases were not removed"),
-        }
-    }
-
-    /// What was set aside is deleted on a thread of its own; what a dying agent leaves of it, the next cleaning takes.
-    fn delete_in_the_background(&self) {
-        let dir = self.dir.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = empty_trash(&dir) {
-                tracing::warn!(%error, "what was set aside was not deleted; the next cleaning tries again");
-            }
-        });
     }
 }
