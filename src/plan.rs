@@ -274,6 +274,9 @@ fn towards_the_desired(facts: &Facts, linked: Option<&ReleaseRef>) -> Plan {
     if let Some(env_changed) = is_what_runs(facts, linked, target) {
         return Plan::InSync { env_changed };
     }
+    if target.unstarted && is_linked(facts) {
+        return Plan::InSync { env_changed: false };
+    }
     if let Some(refusal) = quarantined(facts, target) {
         return Plan::Refuse(refusal);
     }
@@ -312,6 +315,12 @@ fn going_back_to(release: &ReleaseRef) -> Target {
         why: Some("what is in service never proved healthy, and what is wanted cannot be had".to_owned()),
         ..Target::of(release.artifact)
     }
+}
+
+/// Whether `current` names the candidate: all there is to do for a release that is not to be started.
+fn is_linked(facts: &Facts) -> bool {
+    let candidate = facts.candidate.as_ref().map(|candidate| candidate.release.identity);
+    facts.current.release().is_some_and(|current| Some(current.identity) == candidate)
 }
 
 /// Back to the release a person chose on this host, and no further.
@@ -517,6 +526,16 @@ mod tests {
         assert_eq!(decide(&facts), Plan::InSync { env_changed: true });
         facts.deploy_env_changes = true;
         assert!(matches!(decide(&facts), Plan::Deploy { .. }));
+    }
+
+    #[test]
+    fn what_is_only_to_be_switched_to_is_done_once_it_is_linked_and_is_not_started() {
+        let unstarted = Desired::Target(Target { unstarted: true, ..target("b") });
+        let never_proved =
+            Facts { desired: unstarted, healthy: Vec::new(), left: None, ..running_a_wanting("b") };
+        assert!(matches!(decide(&never_proved), Plan::Deploy { .. }));
+        let linked = Facts { current: Current::Release(release("b")), running: Running::No, ..never_proved };
+        assert_eq!(decide(&linked), Plan::InSync { env_changed: false });
     }
 
     #[test]

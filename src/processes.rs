@@ -101,7 +101,7 @@ impl AppProcesses {
             .start
             .iter()
             .filter(|start| applies(&start.roles, &self.service.roles))
-            .map(|start| self.service.start.apply(start))
+            .map(|start| record.start.unwrap_or(self.service.start).apply(start))
             .collect()
     }
 

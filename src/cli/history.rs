@@ -229,7 +229,9 @@ fn why(entry: &Entry) -> String {
 const fn result_tone(result: Result_) -> Tone {
     match result {
         Result_::Healthy | Result_::Removed => Tone::Good,
-        Result_::Reverted | Result_::Superseded | Result_::Interrupted => Tone::Changing,
+        Result_::Reverted | Result_::Superseded | Result_::Interrupted | Result_::Unverified => {
+            Tone::Changing
+        }
         Result_::Failed | Result_::Refused => Tone::Bad,
     }
 }

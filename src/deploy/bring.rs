@@ -50,11 +50,13 @@ impl<'a> Attempt<'a> {
             Some(record) => record,
             None => self.make().await?,
         };
-        // What proved healthy here before is not tried out again: going back is switch and start.
-        if !self.healthy.contains(&record.release) {
-            self.try_out(&record).await?;
+        if !self.journal.target.unstarted {
+            // What proved healthy here before is not tried out again: going back is switch and start.
+            if !self.healthy.contains(&record.release) {
+                self.try_out(&record).await?;
+            }
+            self.effects.processes.ready(&record).await?;
         }
-        self.effects.processes.ready(&record).await?;
         self.safe_point()?;
         Ok(record)
     }

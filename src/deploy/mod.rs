@@ -179,6 +179,9 @@ pub async fn resume(
     }
     let release = journal.to.clone();
     let mut attempt = Attempt::again(app, effects, journal, asking);
+    if attempt.journal.target.unstarted {
+        return attempt.end(Outcome::Unverified, None);
+    }
     attempt.enter(Stage::Starting)?;
     let Some(release) = release else { return attempt.end(Outcome::Interrupted, None) };
     match attempt.effects.supply.verify(&release, Depth::Deep).await {

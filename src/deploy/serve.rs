@@ -18,6 +18,9 @@ impl Attempt<'_> {
         self.enter(Stage::Switching)?;
         switch::to(self.effects.disk, &self.app.dir, &record.release)?;
         reach(Stage::Switching, Edge::AfterEffect);
+        if self.journal.target.unstarted {
+            return self.end(Outcome::Unverified, None);
+        }
         self.enter(Stage::Starting)?;
         let verdict = self.start_and_verify(record).await?;
         self.conclude(verdict).await

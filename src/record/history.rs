@@ -37,6 +37,8 @@ pub enum Outcome {
     Refused,
     /// The app was taken off this host, as the state asked.
     Removed,
+    /// It was switched to and not started, as asked: nothing is known of it.
+    Unverified,
 }
 
 impl std::fmt::Display for Outcome {
@@ -49,6 +51,7 @@ impl std::fmt::Display for Outcome {
             Self::Interrupted => "Interrupted",
             Self::Refused => "Refused",
             Self::Removed => "Removed",
+            Self::Unverified => "Unverified",
         })
     }
 }
@@ -129,7 +132,8 @@ impl Entry {
                 | Outcome::Superseded
                 | Outcome::Interrupted
                 | Outcome::Refused
-                | Outcome::Removed,
+                | Outcome::Removed
+                | Outcome::Unverified,
                 _,
             ) => None,
         }

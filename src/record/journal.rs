@@ -138,6 +138,13 @@ pub struct Target {
     /// The commit of the state repo that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_commit: Option<String>,
+    /// Switch to it and start nothing: somebody else starts it, and nothing is proved.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unstarted: bool,
+}
+
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// How long a stage took.
@@ -219,7 +226,7 @@ pub struct Journal {
 impl Target {
     /// An artifact nobody in particular asked for.
     pub const fn of(artifact: ArtifactId) -> Self {
-        Self { artifact, version: None, by: None, why: None, state_commit: None }
+        Self { artifact, version: None, by: None, why: None, state_commit: None, unstarted: false }
     }
 }
 

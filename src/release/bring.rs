@@ -43,6 +43,8 @@ impl Inner {
             layers,
             prepared_tree: None,
             spec: bound.spec,
+            start: Some(self.service.start),
+            skipped: bound.skipped,
             landfall: env!("CARGO_PKG_VERSION").to_owned(),
         };
         Ok(Fetched { release: bound.release, record })

@@ -44,6 +44,7 @@ pub use envs::EnvFiles;
 pub use evidence::forget;
 pub use inspect::{Checkable, is_intact};
 pub use retention::{Needed, clear, empty_trash, removable, sweep};
+pub use steps::Skip;
 use vault::Vault;
 use work::{Product, Work};
 
@@ -69,6 +70,7 @@ struct Inner {
     migrator: bool,
     #[serde(skip)]
     cache: OnceLock<HostCache>,
+    skip: Skip,
 }
 
 /// What it needs of the service.
@@ -108,8 +110,16 @@ impl HostSupply {
             env_files,
             migrator: host.config.migrator,
             cache: OnceLock::new(),
+            skip: Skip::default(),
         };
         Self { inner, places, runner: service.runner.clone() }
+    }
+
+    /// The same, which leaves steps out.
+    #[must_use]
+    pub const fn without(mut self, skip: Skip) -> Self {
+        self.inner.skip = skip;
+        self
     }
 
     /// Has it done by a process of its own: other apps go on, and its memory goes with it.

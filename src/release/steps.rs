@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
+use landfall_store::Name;
+use serde::{Deserialize, Serialize};
+
 use super::{HostSupply, failure};
 use crate::disk::{Disk, RealDisk};
 use crate::effects::Stepped;
@@ -16,6 +19,27 @@ use crate::step::{self, Run, StepEnd, StepReport};
 const CHECK_TIMEOUT: Millis = Millis(60_000);
 /// Bytes of a release's env file.
 const ENV_BYTES_MAX: u64 = 4 << 20;
+
+/// Steps that somebody asked to leave out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skip {
+    /// Those that install dependencies.
+    pub install: bool,
+    /// Migrations.
+    pub migration: bool,
+}
+
+impl Skip {
+    /// Names of the steps that are left out.
+    pub(super) fn among(self, steps: &[StepSpec]) -> Vec<Name> {
+        let left_out = |step: &&StepSpec| match step.kind {
+            StepKind::Migrate => self.migration,
+            StepKind::Prepare => self.install && crate::recipe::installs_dependencies(step),
+            StepKind::After => false,
+        };
+        steps.iter().filter(left_out).map(|step| step.name.clone()).collect()
+    }
+}
 
 /// One command to run for a step.
 struct Wanted<'a> {

@@ -30,7 +30,7 @@ use crate::source::file::FileSource;
 use crate::status::{Around, SourceView};
 
 pub use accept::{Accepted, StateProblem, Tuning, desired, last, newest};
-pub use service::{Shared, Site};
+pub use service::{Overrides, Shared, Site};
 
 /// What an agent is started with.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! From configuration to the effects of one app: what a tick works with.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use landfall_store::Name;
 use tokio::sync::Semaphore;
 
 use super::{AgentError, Settings, Tuning};
-use crate::config::OnEnvChange;
+use crate::config::{OnEnvChange, StartOverride};
 use crate::deploy::{App, Asking};
 use crate::disk::{Disk, RealDisk};
 use crate::effects::{Effects, SystemClock};
@@ -22,8 +23,9 @@ use crate::record::controls::Controls;
 use crate::record::history::History;
 use crate::record::journal::{Class, Failure, Journal};
 use crate::record::quarantine::Quarantine;
-use crate::release::{EnvFiles, HostSupply};
+use crate::release::{EnvFiles, HostSupply, Skip};
 use crate::retry::Patience;
+use crate::spec::ManagerKind;
 use crate::start::direct::Direct;
 use crate::start::pm2::Pm2;
 use crate::start::{Account, Manager};
@@ -42,6 +44,19 @@ pub struct Shared {
     /// Releases that are prepared at once: what they do is mostly computing.
     places: Arc<Semaphore>,
     looks_only: bool,
+}
+
+/// What a command line says of one release, above host.toml.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// The base env layer's file.
+    pub env_base: Option<PathBuf>,
+    /// The local env layer's file.
+    pub env_local: Option<PathBuf>,
+    /// Who runs its processes.
+    pub manager: Option<ManagerKind>,
+    /// Steps that are left out.
+    pub skip: Skip,
 }
 
 /// One app of this host, with its effects.
@@ -113,6 +128,11 @@ impl Shared {
 
     /// One app.
     pub fn site(&self, app: &Name, tuning: Tuning) -> Result<Site, AgentError> {
+        self.site_with(app, tuning, &Overrides::default())
+    }
+
+    /// One app, with what was said on a command line.
+    pub fn site_with(&self, app: &Name, tuning: Tuning, overrides: &Overrides) -> Result<Site, AgentError> {
         let config = self.host.config.app(app).unwrap_or_default();
         let dir = self.host.root.app(app, &self.environment, config.dir.as_deref());
         let account = self.host.account(app, config.user.as_deref())?;
@@ -123,13 +143,15 @@ impl Shared {
             dir: dir.clone(),
             roles: self.host.config.roles.clone(),
             account,
-            start: config.start,
+            start: StartOverride { manager: overrides.manager.or(config.start.manager), ..config.start },
             limits: tuning.limits,
             runner: self.runner.clone(),
         };
-        let env_files = EnvFiles { base: None, local: None, dir: config.env_dir, host: config.env };
+        let (base, local) = (overrides.env_base.clone(), overrides.env_local.clone());
+        let env_files = EnvFiles { base, local, dir: config.env_dir, host: config.env };
         let places = Arc::clone(&self.places);
-        let supply = HostSupply::new(&self.host, self.secret, &service, env_files, places);
+        let supply =
+            HostSupply::new(&self.host, self.secret, &service, env_files, places).without(overrides.skip);
         Ok(Site {
             dir,
             processes: AppProcesses::new(service.clone()),

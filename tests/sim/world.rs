@@ -162,6 +162,8 @@ impl World {
             roles: vec![],
             progress,
             layers: vec![],
+            start: None,
+            skipped: Vec::new(),
             prepared_tree: None,
             spec,
             landfall: "sim".to_owned(),
