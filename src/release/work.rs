@@ -29,6 +29,13 @@ pub(super) enum Work {
     LookOver(String),
 }
 
+impl Work {
+    /// Whether it needs this host's processors and disk for long.
+    pub(super) const fn makes_a_release(&self) -> bool {
+        matches!(self, Self::Build(_) | Self::Finish(_))
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
