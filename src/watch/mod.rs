@@ -27,13 +27,14 @@ use crate::plan::Desired;
 use crate::reconcile::Tick;
 use crate::record::RecordError;
 use crate::record::journal::{Failure, Journal};
+use crate::retry::Patience;
 use crate::source::SourceError;
 use crate::source::file::FileSource;
 use crate::status::{Around, SourceView};
 
 pub use accept::{Accepted, StateProblem, Tuning, desired, last, newest};
 pub use orders::block_of;
-pub use service::{Shared, Site};
+pub use service::{Overrides, Shared, Site};
 
 /// What an agent is started with.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ pub struct Report {
 /// Reconciles every app once.
 pub async fn once(settings: Settings) -> Result<Vec<Report>, AgentError> {
     let _lock = settings.host.lock()?;
-    let shared = Rc::new(Shared::new(&settings, crate::release::Tries::ONCE)?);
+    let shared = Rc::new(Shared::new(&settings, Patience::Once)?);
     let accepted = accept::newest(&settings.source, accept::last(&settings.host)?.as_ref())?;
     accept::keep(&settings.host, &accepted)?;
     let mut reports = Vec::new();
@@ -114,7 +115,7 @@ pub async fn once(settings: Settings) -> Result<Vec<Report>, AgentError> {
 /// Reconciles one app once with the last accepted state, or without any. Only under the lock.
 pub async fn one(host: &Host, environment: &Name, app: &Name) -> Result<Report, AgentError> {
     let secret = host.secret_or_new()?;
-    let shared = Shared::with_secret(host.clone(), environment.clone(), secret, crate::release::Tries::ONCE)?;
+    let shared = Shared::with_secret(host.clone(), environment.clone(), secret, Patience::Once)?;
     let accepted = accept::last(host)?;
     let tuning = accepted.as_ref().map(|accepted| accepted.tuning(app, environment)).unwrap_or_default();
     let wanted = match &accepted {
