@@ -4,6 +4,7 @@
 //! observe → decide → plan → fetch → release → switch → start → health → record.
 
 pub mod archive;
+pub mod changes;
 pub mod cli;
 pub mod commit;
 pub mod config;
@@ -39,6 +40,7 @@ pub mod reconcile;
 pub mod record;
 pub mod recover;
 pub mod release;
+pub mod retry;
 pub mod source;
 pub mod spec;
 pub mod start;

@@ -338,6 +338,16 @@ impl Processes for AppProcesses {
         })
     }
 
+    fn ready<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async {
+            for start in self.starts(record) {
+                let slot = self.slot(&start.name);
+                self.manager(start.manager)?.ready(&slot).await.map_err(refused)?;
+            }
+            Ok(())
+        })
+    }
+
     fn preflight<'a>(
         &'a self,
         record: &'a ReleaseRecord,

@@ -57,14 +57,6 @@ pub fn startable(config: &HostConfig) -> Result<(), CliError> {
         )
         .hint("remove [trust] from host.toml to run without, or wait for a landfall that verifies"));
     }
-    if !config.migrator {
-        return Err(CliError::new(
-            Exit::Invalid,
-            "MigratorNotBuilt",
-            "host.toml says `migrator = false`, and this landfall runs migrate steps on every host",
-        )
-        .hint("remove `migrator` if the migrator takes its own lock, as Prisma, Flyway and the like do"));
-    }
     Ok(())
 }
 
@@ -97,6 +89,12 @@ pub fn agent_error(error: AgentError) -> CliError {
                 Some(hint) => cli.hint(hint),
                 None => cli,
             }
+        }
+        AgentError::State(problem @ StateProblem::Rewound { .. }) => {
+            CliError::new(Exit::Source, "Rewound", problem).hint(
+                "somebody put an older state back? the last accepted one stays in force; a newer state has a \
+                 higher `serial`",
+            )
         }
         AgentError::State(StateProblem::Source(error)) | AgentError::Source(error) => {
             CliError::new(Exit::Source, "SourceUnreachable", error)

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
-use super::journal::{Drift, Failure, Journal, Stage, StageTime, Target};
+use super::journal::{After, Drift, Failure, Journal, Stage, StageTime, Target};
 use super::release::ReleaseRef;
 use super::sealed::{self, Sealed};
 use crate::disk::Disk;
@@ -19,6 +19,9 @@ use crate::layout::AppDir;
 const CONTEXT: &str = "landfall 2026-11-20 history entry v1";
 /// Bytes of a history: a million attempts.
 const HISTORY_BYTES_MAX: u64 = 1 << 30;
+
+/// Why an entry stands for attempts whose records could not be read.
+pub const RECOVERED: &str = "RecordsRecovered";
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -91,6 +94,15 @@ pub struct Entry {
     /// cut short is missing, and one that was entered again after it stands there again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageTime>,
+    /// After how many milliseconds an agent tries the same again if nothing changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_in_ms: Option<u64>,
+    /// An interruption that was no crash: the agent was stopped in an orderly way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+    /// What became of the `after` steps; absent: nothing is to be said of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<After>,
     /// The hash of the entry before; 64 zeros in the first.
     pub parent: Digest,
 }
@@ -100,6 +112,16 @@ impl Entry {
     pub fn hash(&self) -> Digest {
         let bytes = json::encode(self).expect("entries hold only integers JSON can say exactly");
         Digest::derived(CONTEXT, &bytes)
+    }
+
+    /// When it ended, by the wall clock; only shown.
+    pub fn ended(&self) -> Timestamp {
+        later(self.started, self.took_ms)
+    }
+
+    /// When an agent that goes on running tries the same again if nothing changes; only shown.
+    pub fn next_try(&self) -> Option<Timestamp> {
+        self.retry_in_ms.map(|pause| later(self.ended(), pause))
     }
 
     /// Whether the attempt proved its release healthy or not; `None` if it says nothing of that: what failed
@@ -118,6 +140,11 @@ impl Entry {
                 _,
             ) => None,
         }
+    }
+
+    /// Whether it stands for attempts whose records could not be read.
+    pub fn is_recovery(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| failure.reason == RECOVERED)
     }
 
     /// The entry that ends this attempt.
@@ -142,6 +169,9 @@ impl Entry {
             started: journal.started,
             took_ms,
             stages: journal.stages.clone(),
+            retry_in_ms: None,
+            stopped: journal.stopped,
+            after: journal.after.clone().filter(|after| *after != After::Done),
             parent,
         }
     }
@@ -230,6 +260,12 @@ impl History {
         }
         let lost = lines.len() - history.entries.len();
         Ok((history.entries, lost))
+    }
+
+    /// How many entries the head record speaks of; 0 where it cannot be read.
+    pub fn headed(disk: &dyn Disk, dir: &AppDir) -> u64 {
+        let head = sealed::read::<Head>(disk, &dir.history_head());
+        head.ok().flatten().map_or(0, |head| head.entries)
     }
 
     /// Puts these entries, which must chain, in place of everything there is.
@@ -336,8 +372,11 @@ impl History {
     pub fn left(&self) -> Option<&ReleaseRef> {
         let proved = self.healthy().into_iter().next()?;
         let of_it = |entry: &Entry| entry.release.as_ref() == Some(proved);
-        let touched = |entry: &&Entry| !of_it(entry) && entry.stage >= Stage::Switching;
-        match self.entries.iter().rev().find(|entry| of_it(entry) || touched(entry)) {
+        let touched = |entry: &Entry| !of_it(entry) && entry.stage >= Stage::Switching;
+        let says = |entry: &&Entry| of_it(entry) || touched(entry) || entry.is_recovery();
+        match self.entries.iter().rev().find(says) {
+            // What was linked meanwhile stands in no record that can be read.
+            Some(entry) if entry.is_recovery() => None,
             Some(entry) if entry.stage == Stage::Removing => None,
             // An interruption is noted as an attempt's end only where `current` had not been switched.
             Some(entry) if of_it(entry) => Some(proved),
@@ -345,6 +384,11 @@ impl History {
             _ => None,
         }
     }
+}
+
+fn later(from: Timestamp, ms: u64) -> Timestamp {
+    let span = jiff::SignedDuration::from_millis(i64::try_from(ms).unwrap_or(i64::MAX));
+    from.checked_add(span).unwrap_or(from)
 }
 
 fn line_of(entry: &Entry) -> String {
@@ -385,6 +429,9 @@ mod tests {
             started: Timestamp::UNIX_EPOCH,
             took_ms: 5,
             stages: vec![],
+            retry_in_ms: None,
+            stopped: false,
+            after: None,
             parent: history.last_hash(),
         }
     }

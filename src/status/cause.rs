@@ -1,5 +1,7 @@
 //! The one thing that explains a status: conditions, sentence and hint all follow from it.
 
+use jiff::Timestamp;
+
 use super::{SourceView, View};
 use crate::desired::Suspension;
 use crate::plan::{Current, Desired, Facts, Hold, Plan, Refusal, decide};
@@ -7,6 +9,7 @@ use crate::record::content::Content;
 use crate::record::controls::Pin;
 use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Drift, Failure, Journal, Stage};
+use crate::record::quarantine::Interrupted;
 use crate::record::release::ReleaseRef;
 
 /// Why an app is as it is.
@@ -31,6 +34,10 @@ pub(super) enum Cause {
     NotInState,
     /// The state's words are wrong, all of them or those about this app.
     StateInvalid(String),
+    /// The state is older than the last accepted one.
+    StateRewound(String),
+    /// The state is past its own `not_after`.
+    StateStale(Timestamp),
     /// The state cannot be read.
     SourceUnreachable(String),
     /// The state blocks what it asks for.
@@ -41,6 +48,8 @@ pub(super) enum Cause {
     CurrentBroken(String),
     /// What is linked stopped and does not come back.
     WillNotRun(ReleaseRef),
+    /// Two attempts in a row were cut short in the same stage.
+    Interrupted(Interrupted),
     /// The host differs from what landfall left, and is about to be put right.
     Drifted(ReleaseRef, Drift),
     /// The last attempt failed, and not because of the release.
@@ -101,6 +110,8 @@ fn in_sync(view: &View, env_changed: bool) -> Cause {
     match &view.source {
         SourceView::Invalid(why) => Cause::StateInvalid(why.clone()),
         SourceView::Unreachable(why) => Cause::SourceUnreachable(why.clone()),
+        SourceView::Rewound(why) => Cause::StateRewound(why.clone()),
+        SourceView::Stale(end) => Cause::StateStale(*end),
         SourceView::Ready | SourceView::Unknown => match &view.content {
             Some(content) => Cause::ContentChanged(content.clone()),
             None => Cause::Fine { env_changed },
@@ -118,6 +129,7 @@ fn held(view: &View, hold: Hold) -> Cause {
         (Hold::Invalid(why), _) => Cause::StateInvalid(why),
         (Hold::CurrentBroken(why), _) => Cause::CurrentBroken(why),
         (Hold::WillNotRun(release), _) => Cause::WillNotRun(release),
+        (Hold::Interrupted(held), _) => Cause::Interrupted(held),
     }
 }
 

@@ -55,6 +55,14 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
             format!("the state is invalid, and the last accepted one stays in force: {why}; {}", runs(view)),
             "`landfall state lint` shows every problem".to_owned(),
         ),
+        Cause::StateRewound(why) => told(
+            format!("the state is refused, and the last accepted one stays in force: {why}; {}", runs(view)),
+            "put the newer state back, or give this one a higher `serial`".to_owned(),
+        ),
+        Cause::StateStale(end) => told(
+            format!("{}; the state is stale: it says that it is good until {end}", runs(view)),
+            "find out why nobody renews it; nothing stops for it".to_owned(),
+        ),
         Cause::SourceUnreachable(why) => told(
             format!(
                 "the state cannot be read, and the last accepted one stays in force: {why}; {}",
@@ -82,6 +90,18 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
         Cause::WillNotRun(release) => told(
             format!("{} stopped and does not come back; landfall has stopped trying", named(release)),
             format!("`landfall logs {app}` shows its last words; then deploy another version"),
+        ),
+        Cause::Interrupted(held) => told(
+            format!(
+                "the agent died twice in a row while it was {} {}, the last time in attempt {}; landfall has stopped trying; {}",
+                held.stage,
+                wanted(view),
+                held.attempt,
+                runs(view)
+            ),
+            format!(
+                "find out what ended it (out of memory?), then `landfall retry {app}` or deploy another version"
+            ),
         ),
         Cause::Drifted(_, Drift::ProcessMissing) => told(missing(view), started_again(view)),
         Cause::Drifted(release, heals) => told(
@@ -218,10 +238,10 @@ fn again(view: &View, entry: &Entry) -> String {
     let describe = format!("`landfall describe {}` shows the attempt", view.app);
     match entry.failure.as_ref().map(|failure| failure.class) {
         Some(Class::Refused) => format!("{describe}; correct what it names"),
-        Some(Class::Supply | Class::Host | Class::Manager) if view.agent => {
+        Some(Class::Supply | Class::Transient | Class::Host | Class::Manager) if view.agent => {
             format!("the agent tries again; {describe}")
         }
-        Some(Class::Supply | Class::Host | Class::Manager) => {
+        Some(Class::Supply | Class::Transient | Class::Host | Class::Manager) => {
             format!("`landfall watch` tries again; {describe}")
         }
         _ => describe,
