@@ -123,7 +123,7 @@ fn a_wrong_env_key() {
     host.run(&["watch", "--once"]).expect_code(3);
     let status = told(&host, &["status"]);
     says(&status, &["required keys are not set by any env layer: DATABASE_URL", "1.0.0", "runs and is healthy"]);
-    says(&status, &["next: correct the env files; `landfall doctor` checks them"]);
+    says(&status, &["next: correct the env files (`landfall doctor` checks them), then `landfall retry web`"]);
     let doctor = told(&host, &["doctor", "-q"]);
     says(&doctor, &["env required keys are not set by any env layer: DATABASE_URL", env.to_str().unwrap()]);
     host.write("env/.env.prod", "DATABASE_URL=1\n");

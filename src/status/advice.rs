@@ -13,12 +13,12 @@ pub(super) struct About<'a> {
 
 /// Reasons whose mending is not that of their class. `{app}`, `{env}` and `{id}` are filled in.
 const REASONS: &[(&str, &str)] = &[
-    ("InsufficientSpace", "make room (`landfall doctor` says where)"),
+    ("InsufficientSpace", "make room (`landfall doctor` says where), then `landfall retry {app}`"),
     ("NotFound", "where it was packed: `landfall push {id} --to STORE`; or deploy another version"),
     ("DigestMismatch", "push it again: `landfall push {id} --to STORE`; the store's copy is damaged"),
     ("FetchFailed", "`landfall doctor` says whether the store can be reached"),
-    ("EnvInvalid", "correct the env files; `landfall doctor` checks them"),
-    ("EnvLayerMissing", "put the file into `env_dir`; `landfall doctor` checks it"),
+    ("EnvInvalid", "correct the env files (`landfall doctor` checks them), then `landfall retry {app}`"),
+    ("EnvLayerMissing", "put the file into `env_dir`, then `landfall retry {app}`"),
     ("EnvUnreadable", "`landfall doctor` says which account may read what"),
     ("PortHeld", "is that the app itself? `landfall adopt {app}`; else stop it"),
     ("ManagerDown", "`landfall doctor` looks for the programs it needs"),

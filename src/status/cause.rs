@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use super::{SourceView, View};
 use crate::desired::Suspension;
 use crate::plan::{Current, Desired, Facts, Hold, Plan, Refusal, decide};
@@ -34,6 +36,10 @@ pub(super) enum Cause {
     NotInState,
     /// The state's words are wrong, all of them or those about this app.
     StateInvalid(String),
+    /// The state is older than the last accepted one.
+    StateRewound(String),
+    /// The state is past its own `not_after`.
+    StateStale(Timestamp),
     /// The state cannot be read.
     SourceUnreachable(String),
     /// The state blocks what it asks for.
@@ -120,6 +126,8 @@ fn in_sync(view: &View, env_changed: bool) -> Cause {
     match &view.source {
         SourceView::Invalid(why) => Cause::StateInvalid(why.clone()),
         SourceView::Unreachable(why) => Cause::SourceUnreachable(why.clone()),
+        SourceView::Rewound(why) => Cause::StateRewound(why.clone()),
+        SourceView::Stale(end) => Cause::StateStale(*end),
         SourceView::Ready | SourceView::Unknown => match &view.content {
             Some(content) => Cause::ContentChanged(content.clone()),
             None => Cause::Fine { env_changed },

@@ -15,16 +15,20 @@ use crate::record::release::ReleaseRef;
 /// The sentence, and what to type next where there is something to do.
 pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, Option<String>) {
     let (message, next) = of_cause(view, cause, health);
-    match (&view.source, cause) {
+    match &view.source {
         // Where it is not the reason itself, it still is why nothing new comes.
-        (SourceView::Unreachable(why), cause) if !matches!(cause, Cause::SourceUnreachable(_)) => {
+        SourceView::Unreachable(why) if !matches!(cause, Cause::SourceUnreachable(_)) => {
             (format!("{message}; the state cannot be read now, so the last accepted one counts: {why}"), next)
         }
-        (SourceView::Invalid(_), Cause::StateInvalid(_)) => (message, next),
-        (SourceView::Invalid(why), _) => {
+        SourceView::Invalid(why) if !matches!(cause, Cause::StateInvalid(_)) => {
             (format!("{message}; the state is invalid now, so the last accepted one counts: {why}"), next)
         }
-        (SourceView::Ready | SourceView::Unknown | SourceView::Unreachable(_), _) => (message, next),
+        SourceView::Ready
+        | SourceView::Unknown
+        | SourceView::Stale(_)
+        | SourceView::Rewound(_)
+        | SourceView::Unreachable(_)
+        | SourceView::Invalid(_) => (message, next),
     }
 }
 
@@ -71,6 +75,14 @@ fn of_cause(view: &View, cause: &Cause, health: Health) -> (String, Option<Strin
         Cause::StateInvalid(why) => told(
             format!("the state is invalid, and the last accepted one stays in force: {why}; {}", runs(view)),
             "`landfall state lint` shows every problem".to_owned(),
+        ),
+        Cause::StateRewound(why) => told(
+            format!("the state is refused, and the last accepted one stays in force: {why}; {}", runs(view)),
+            "put the newer state back, or give this one a higher `serial`".to_owned(),
+        ),
+        Cause::StateStale(end) => told(
+            format!("{}; the state is stale: it says that it is good until {end}", runs(view)),
+            "find out why nobody renews it; nothing stops for it".to_owned(),
         ),
         Cause::SourceUnreachable(why) => told(
             format!(
