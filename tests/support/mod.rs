@@ -2,6 +2,7 @@
 //! deadline, and `/proc` as a witness that does not depend on landfall's own reading of it.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod container;
 pub mod hash;
 pub mod host;
 pub mod http;
