@@ -85,6 +85,9 @@ impl Root {
     }
 }
 
+/// The directory of the logs that an app writes itself, beside those of its processes.
+pub const OWN_LOGS: &str = "files";
+
 /// The directories and files of one app in one environment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AppDir {
@@ -120,6 +123,21 @@ impl AppDir {
         self.visible.join("shared")
     }
 
+    /// Files of earlier releases that stay reachable: a link to one of [`AppDir::unions`].
+    pub fn assets(&self) -> PathBuf {
+        self.visible.join("assets")
+    }
+
+    /// What `assets` has been, by the hash of its tree.
+    pub fn unions(&self) -> PathBuf {
+        self.visible.join(".assets")
+    }
+
+    /// What `assets` holds to point at a union.
+    pub fn link_to_union(&self, name: &str) -> PathBuf {
+        Path::new(".assets").join(name)
+    }
+
     /// One release.
     pub fn release(&self, name: &str) -> PathBuf {
         self.releases().join(name)
@@ -145,14 +163,19 @@ impl AppDir {
         self.own.join("logs")
     }
 
-    /// Output of steps and evidence of one attempt.
-    pub fn attempt(&self, number: u64) -> PathBuf {
-        self.attempts().join(number.to_string())
+    /// Logs that the app itself writes under `[paths] logs`.
+    pub fn own_logs(&self) -> PathBuf {
+        self.logs().join(OWN_LOGS)
     }
 
-    /// The same of every attempt, by number.
+    /// Output of steps and evidence of attempts.
     pub fn attempts(&self) -> PathBuf {
         self.own.join("attempts")
+    }
+
+    /// The same of one attempt.
+    pub fn attempt(&self, number: u64) -> PathBuf {
+        self.attempts().join(number.to_string())
     }
 
     /// Intent of the attempt in progress.
@@ -188,6 +211,21 @@ impl AppDir {
     /// Conditions as last reported, with the times they changed.
     pub fn conditions(&self) -> PathBuf {
         self.own.join("conditions")
+    }
+
+    /// What the last cleaning of releases knew of.
+    pub fn tidied(&self) -> PathBuf {
+        self.own.join("tidied")
+    }
+
+    /// The directory that holds what the app sees: releases, `current`, `shared`.
+    pub fn visible(&self) -> &Path {
+        &self.visible
+    }
+
+    /// What the last pass over the release's files found wrong.
+    pub fn content(&self) -> PathBuf {
+        self.own.join("content")
     }
 
     /// Directories that must exist before anything else.

@@ -182,9 +182,11 @@ fn a_running_agent_is_found_with_its_pid_and_one_whose_program_was_replaced_is_t
     assert!(said.contains(&format!("pid {}", host.agent_pid())), "{said}");
     assert!(host.stop_agent().success());
 
-    // A copy of the program, so that it can be replaced.
+    // A copy of the program, so that it can be replaced. Made by a process of its own: a file that this one has
+    // open for writing may be open in a child of another test when it is to be run.
     let copy = host.dir.join("landfall-old");
-    std::fs::copy(env!("CARGO_BIN_EXE_landfall"), &copy).unwrap();
+    let made = Command::new("cp").arg(env!("CARGO_BIN_EXE_landfall")).arg(&copy).status().unwrap();
+    assert!(made.success());
     let mut old = Command::new(&copy);
     old.arg("watch").arg("--config").arg(host.dir.join("host.toml")).arg("--root").arg(host.root());
     let mut old = old.stderr(std::process::Stdio::null()).spawn().unwrap();

@@ -206,3 +206,55 @@ fn a_directory_in_the_place_of_current_is_said_and_never_touched() {
     assert_eq!(one_process(&host), serving, "what runs is left alone");
     assert_eq!(host.attempts("web").len(), 1);
 }
+
+/// Changes one file of the linked release behind landfall's back.
+type Change = fn(&std::path::Path);
+
+#[test]
+fn a_changed_file_of_the_release_is_said_with_its_name_and_mended_when_asked() {
+    use std::os::unix::fs::PermissionsExt;
+    let source = Source::sleeper("a").with("app/tool", b"a tool");
+    let mut host = host_with(&source);
+    let changes: [(&str, &str, Change); 3] = [
+        ("`app/tool`: it has 9 bytes instead of 6", "Repaired", |app| {
+            std::fs::write(app.join("tool"), "another 1").unwrap();
+        }),
+        ("`app/tool`: its mode is 0777 instead of 0444", "Repaired", |app| {
+            std::fs::set_permissions(app.join("tool"), PermissionsExt::from_mode(0o777)).unwrap();
+        }),
+        ("`app/tool`: it is missing", "Repaired", |app| std::fs::remove_file(app.join("tool")).unwrap()),
+    ];
+    for (what, result, change) in changes {
+        host.stop_agent();
+        change(&host.current("web", "prod").join("app"));
+        // The first pass comes soon after a start, then one every five minutes.
+        host.start_agent();
+        let said = wait_for(what, HEALED, || condition(&status(&host), "Drifted"));
+        assert_eq!(said, format!("ContentChanged: {what}"));
+        let seen = status(&host);
+        assert_eq!((&seen["health"], &seen["sync"]), (&"Healthy".into(), &"Synced".into()), "only reported");
+        assert!(seen["next"].as_str().unwrap().contains("landfall verify web --repair"), "{seen}");
+        host.stop_agent();
+        let mended = host.json(&["verify", "web", "--repair"]);
+        assert_eq!(mended["items"][0]["result"], result, "{mended}");
+        assert_eq!(std::fs::read(host.current("web", "prod").join("app/tool")).unwrap(), b"a tool");
+        assert_eq!(condition(&status(&host), "Drifted"), None);
+        host.start_agent();
+        host.wait_for_agent();
+    }
+    assert_eq!(host.attempts("web").len(), 1, "nothing was restarted for it");
+}
+
+#[test]
+fn an_added_file_is_said_and_left() {
+    let mut host = host_with(&Source::sleeper("a"));
+    host.stop_agent();
+    let added = host.current("web", "prod").join("app/heap.dump");
+    std::fs::write(&added, "mine").unwrap();
+    host.start_agent();
+    let said = wait_for("it is said", HEALED, || condition(&status(&host), "Drifted"));
+    assert_eq!(said, "ContentChanged: `app/heap.dump` is beside the release's own files");
+    host.stop_agent();
+    host.run(&["verify", "web", "--repair"]).expect_code(0);
+    assert_eq!(std::fs::read_to_string(added).unwrap(), "mine");
+}

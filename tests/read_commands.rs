@@ -228,7 +228,7 @@ fn a_reverted_release_is_told_with_its_quarantine_its_evidence_and_the_way_on() 
     let (world, good, bad) = World::reverted();
     let status = world.status();
     assert_axes(&status, "OutOfSync", "Healthy");
-    assert_eq!(status["desired"], json!({"artifact": bad, "version": "2"}));
+    assert_eq!(status["desired"], json!({"artifact": bad, "version": "2", "by": "mo", "why": "as planned"}));
     assert_eq!(status["running"]["artifact"], good);
     assert_condition(&status, "Quarantined", "True", "HealthCheckFailed");
     assert_condition(&status, "RolledBack", "True", "Automatic");

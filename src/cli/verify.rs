@@ -138,10 +138,18 @@ fn check_release(site: &Site, all: &[Site], subject: Subject, depth: Depth, repa
         Err(failure) => return Item { message: Some(failure.message), ..blank(site, subject) },
     };
     let item = judged(blank(site, subject), &release, &found);
-    if item.result == Verdict::Whole || !repair {
-        item
-    } else {
-        mended(site, all, item, &release, found, depth)
+    match repair {
+        false => item,
+        true if item.result == Verdict::Whole => kept(site, item, &found),
+        true => mended(site, all, item, &release, found, depth),
+    }
+}
+
+/// The status is to know at once what the agent would only see at its next pass.
+fn kept(site: &Site, item: Item, found: &Found) -> Item {
+    match item.current.then(|| site.supply().keep(&item.release, found)) {
+        Some(Err(failure)) => Item { message: Some(failure.message), ..item },
+        Some(Ok(())) | None => item,
     }
 }
 
@@ -189,7 +197,7 @@ fn mended(site: &Site, all: &[Site], item: Item, release: &Checkable, found: Fou
         Ok((mended, again)) if is_intact(&again) => {
             let (paths, objects) = (mended.paths, mended.objects);
             let what = format!("{paths} paths made anew, {objects} contents of the cache healed");
-            Item { result: Verdict::Repaired, message: Some(what), ..item }
+            kept(site, Item { result: Verdict::Repaired, message: Some(what), ..item }, &again)
         }
         Ok((_, again)) => {
             let what = "the host's cache does not have the right content either; deploy the artifact again";

@@ -12,6 +12,9 @@ use super::sealed::{self, Sealed};
 use crate::disk::Disk;
 use crate::layout::AppDir;
 
+/// Failed releases that are remembered after the state has left them.
+const LEFT_KEPT: usize = 20;
+
 /// One failed release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantined {
@@ -27,11 +30,28 @@ pub struct Quarantined {
     pub left: bool,
 }
 
+/// Two attempts in a row at the same artifact that were cut short in the same stage: the stage itself may be
+/// what brings the agent or the machine down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interrupted {
+    /// On the way to which artifact.
+    pub artifact: ArtifactId,
+    /// The release of it, if that was known by then.
+    pub identity: Option<Digest>,
+    /// In which stage.
+    pub stage: Stage,
+    /// The second of the two attempts.
+    pub attempt: u64,
+}
+
 /// All of an app's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantine {
     /// Newest last.
     pub items: Vec<Quarantined>,
+    /// What is held because it was cut short twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<Interrupted>,
 }
 
 impl Sealed for Quarantine {
@@ -58,7 +78,7 @@ impl Quarantine {
             History::healthy_in(entries).iter().map(|r| r.identity).collect();
         items.retain(|item| !healthy.contains(&item.release.identity));
         items.reverse();
-        Self { items }
+        Self { items, interrupted: None }
     }
 
     fn judged(entry: &Entry) -> Option<Quarantined> {
@@ -79,16 +99,36 @@ impl Quarantine {
         self.items.iter().find(|item| item.release.identity == identity && !item.left)
     }
 
-    /// Adds a failed release, in place of what was known of it.
+    /// The hold on this artifact, unless its release here is another one by now.
+    pub fn holds(&self, artifact: ArtifactId, identity: Option<Digest>) -> Option<&Interrupted> {
+        let changed =
+            |held: &Interrupted| matches!((held.identity, identity), (Some(then), Some(now)) if then != now);
+        self.interrupted.as_ref().filter(|held| held.artifact == artifact && !changed(held))
+    }
+
+    /// Adds a failed release, in place of what was known of it. Of those the state has left, which forbid nothing,
+    /// the oldest are forgotten.
     pub fn add(&mut self, item: Quarantined) {
         self.items.retain(|old| old.release.identity != item.release.identity);
         self.items.push(item);
+        let mut surplus = self.items.iter().filter(|item| item.left).count().saturating_sub(LEFT_KEPT);
+        self.items.retain(|item| {
+            let goes = item.left && surplus > 0;
+            surplus -= usize::from(goes);
+            !goes
+        });
+    }
+
+    /// Those that are refused now.
+    pub fn in_force(&self) -> impl Iterator<Item = &Quarantined> {
+        self.items.iter().filter(|item| !item.left)
     }
 
     /// Notes that the state now names `desired`. Entries for other artifacts are left behind.
     /// Returns whether anything changed.
     pub fn moved_to(&mut self, desired: ArtifactId) -> bool {
-        let mut changed = false;
+        let interrupted = self.interrupted.take_if(|held| held.artifact != desired);
+        let mut changed = interrupted.is_some();
         for item in &mut self.items {
             if item.release.artifact != desired && !item.left {
                 item.left = true;
@@ -102,6 +142,38 @@ impl Quarantine {
     pub fn lift(&mut self, identity: Digest) -> bool {
         let before = self.items.len();
         self.items.retain(|item| item.release.identity != identity);
-        self.items.len() != before
+        let interrupted = self.interrupted.take_if(|held| held.identity == Some(identity));
+        self.items.len() != before || interrupted.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::journal::Class;
+
+    fn failed(name: &str, attempt: u64) -> Quarantined {
+        let hash = Digest::of(name.as_bytes());
+        Quarantined {
+            release: ReleaseRef::new(ArtifactId(hash), hash, "1".parse().unwrap()),
+            attempt,
+            failure: Failure { class: Class::Health, reason: "Unhealthy".to_owned(), message: String::new() },
+            since: Timestamp::UNIX_EPOCH,
+            left: false,
+        }
+    }
+
+    #[test]
+    fn what_the_state_has_left_is_forgotten_at_last_and_what_is_refused_never_is() {
+        let mut quarantine = Quarantine::default();
+        for attempt in 1..=100 {
+            quarantine.add(failed(&attempt.to_string(), attempt));
+            quarantine.moved_to(ArtifactId(Digest::of(b"something else")));
+        }
+        quarantine.add(failed("the newest", 101));
+        let left: Vec<u64> =
+            quarantine.items.iter().filter(|item| item.left).map(|item| item.attempt).collect();
+        assert_eq!(left, (81..=100).collect::<Vec<u64>>());
+        assert!(quarantine.forbids(Digest::of(b"the newest")).is_some());
     }
 }

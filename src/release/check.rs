@@ -52,7 +52,12 @@ impl Inner {
         self.kept_tree(id).ok_or_else(|| missing(Some(id)))
     }
 
-    fn compare(&self, record: &ReleaseRecord, tree: &Tree, depth: Depth) -> Result<Report, Failure> {
+    pub(super) fn compare(
+        &self,
+        record: &ReleaseRecord,
+        tree: &Tree,
+        depth: Depth,
+    ) -> Result<Report, Failure> {
         let contents = Contents { layers: vec![tree], ..Contents::default() };
         let ignore = ignored(record, &self.env_names(record))?;
         let expected =

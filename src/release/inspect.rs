@@ -12,10 +12,13 @@ use landfall_store::{ArtifactId, Tree};
 
 use super::build::ignored;
 use super::steps::env_of;
-use super::{HostSupply, failure};
+use super::work::Work;
+use super::{HostSupply, Inner, failure};
 use crate::disk::{Disk, RealDisk};
+use crate::effects;
 use crate::env::ResolvedEnv;
 use crate::layout::ReleaseDir;
+use crate::record::content::{Content, NAMED_MAX, Wrong};
 use crate::record::journal::{Class, Failure};
 use crate::record::release::{Progress, ReleaseRecord};
 
@@ -87,6 +90,17 @@ impl HostSupply {
         Ok(Checkable { dir: self.inner.release_dir(name).0, record, tree, ignore })
     }
 
+    /// Compares a release with what it was prepared as, without reading contents.
+    pub async fn look_over(&self, name: String) -> Result<Content, Failure> {
+        self.work(Work::LookOver(name)).await
+    }
+
+    /// Keeps what a check of the linked release found, as the agent's own passes do. Only under the lock.
+    pub fn keep(&self, release: &str, report: &Report) -> Result<(), Failure> {
+        let kept = found(release, report).keep(&RealDisk, &self.inner.service.dir);
+        kept.map(drop).map_err(unusable)
+    }
+
     /// Puts right what a check found, out of the host's cache, here and in every other release that has the
     /// same bad content. Files that are in no tree are left: they may be the app's. Only under the lock.
     pub fn mend(
@@ -134,6 +148,29 @@ impl HostSupply {
         let path = ReleaseDir(self.inner.service.dir.release(name)).env();
         env_of(&path)
             .map_err(|error| failure(Class::Host, "EnvUnreadable", format!("{}: {error}", path.display())))
+    }
+}
+
+impl Inner {
+    pub(super) fn look_over(&self, name: &str) -> Result<Content, Failure> {
+        let record = self.load(name)?;
+        let tree = self.prepared_tree(&record)?;
+        let report = self.compare(&record, &tree, effects::Depth::Fast)?;
+        Ok(found(name, &report))
+    }
+}
+
+/// What a report says to people and to the status.
+fn found(release: &str, report: &Report) -> Content {
+    let missing = report.missing.iter().map(|path| (path, "it is missing".to_owned()));
+    let damaged = report.damaged.iter().map(|damage| (&damage.path, damage.fault.to_string()));
+    let wrong = damaged.chain(missing).map(|(path, fault)| Wrong { path: path.to_string(), fault });
+    Content {
+        release: release.to_owned(),
+        wrong: (report.missing.len() + report.damaged.len()) as u64,
+        named: wrong.take(NAMED_MAX).collect(),
+        added: report.extra.len() as u64,
+        first_added: report.extra.first().map(|path| path.display().to_string()),
     }
 }
 

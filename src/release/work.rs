@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Inner, failure};
 use crate::effects::Depth;
+use crate::record::content::Content;
 use crate::record::journal::{Class, Failure};
 use crate::record::release::{ReleaseRecord, ReleaseRef};
 
@@ -18,8 +19,21 @@ pub(super) enum Work {
     Build(Box<ReleaseRecord>),
     /// Freezes the directory after the last step and marks it prepared.
     Finish(Box<ReleaseRecord>),
+    /// Drops a release that was not prepared to its end.
+    Discard(ReleaseRef),
     /// Compares a release with its record. Gives the record.
     Check(ReleaseRef, Depth),
+    /// Brings `assets` up to these releases, newest first.
+    KeepAssets(Vec<String>),
+    /// Compares the release of this name with its record, and mends nothing. Gives what differs.
+    LookOver(String),
+}
+
+impl Work {
+    /// Whether it needs this host's processors and disk for long.
+    pub(super) const fn makes_a_release(&self) -> bool {
+        matches!(self, Self::Build(_) | Self::Finish(_))
+    }
 }
 
 /// What came of it.
@@ -28,6 +42,8 @@ pub(super) enum Work {
 pub(super) enum Product {
     /// A release as it is on disk.
     Record(Box<ReleaseRecord>),
+    /// How its files differ.
+    Content(Content),
     /// The work itself was all.
     Nothing,
 }
@@ -38,7 +54,18 @@ impl TryFrom<Product> for ReleaseRecord {
     fn try_from(product: Product) -> Result<Self, Failure> {
         match product {
             Product::Record(record) => Ok(*record),
-            Product::Nothing => Err(mixed_up()),
+            Product::Content(_) | Product::Nothing => Err(mixed_up()),
+        }
+    }
+}
+
+impl TryFrom<Product> for Content {
+    type Error = Failure;
+
+    fn try_from(product: Product) -> Result<Self, Failure> {
+        match product {
+            Product::Content(content) => Ok(content),
+            Product::Record(_) | Product::Nothing => Err(mixed_up()),
         }
     }
 }
@@ -49,7 +76,7 @@ impl TryFrom<Product> for () {
     fn try_from(product: Product) -> Result<Self, Failure> {
         match product {
             Product::Nothing => Ok(()),
-            Product::Record(_) => Err(mixed_up()),
+            Product::Record(_) | Product::Content(_) => Err(mixed_up()),
         }
     }
 }
@@ -66,7 +93,10 @@ impl Inner {
             Work::Bring(artifact) => self.bring(&artifact).map(|fetched| record(fetched.record)),
             Work::Build(release) => self.build(&release).map(|()| Product::Nothing),
             Work::Finish(release) => self.finish(*release).map(|()| Product::Nothing),
+            Work::Discard(release) => self.discard(&release.name).map(|()| Product::Nothing),
             Work::Check(release, depth) => self.check(&release, depth).map(record),
+            Work::KeepAssets(releases) => self.keep_assets(&releases).map(|()| Product::Nothing),
+            Work::LookOver(name) => self.look_over(&name).map(Product::Content),
         }
     }
 }

@@ -5,7 +5,7 @@ use landfall_store::ArtifactId;
 use super::cause::{Cause, cause, failed_on_current, is_synced};
 use super::conditions::conditions;
 use super::sentence::sentence;
-use super::{Health, Operation, Pinned, Running, SourceView, Status, Sync, View, Wanted};
+use super::{Health, LastAttempt, Operation, Pinned, Running, SourceView, Status, Sync, View, Wanted};
 use crate::plan::{Current, Desired, revert_target};
 use crate::record::journal::Stage;
 
@@ -22,14 +22,17 @@ pub fn assess(view: &View) -> Status {
         health,
         operation: operation(&cause),
         removed: cause == Cause::Removed,
-        desired: view
-            .wanted
-            .target()
-            .map(|target| Wanted { artifact: target.artifact, version: view.wanted_version.clone() }),
+        desired: view.wanted.target().map(|target| Wanted {
+            artifact: target.artifact,
+            version: view.wanted_version.clone(),
+            by: target.by.clone(),
+            why: target.why.clone(),
+        }),
         running: running(view),
         last_healthy: view.facts.healthy.first().map(|release| release.artifact),
         rollback_target: rollback_target(view),
         state_commit: view.state_commit.clone(),
+        last_attempt: view.last.as_ref().map(LastAttempt::from),
         suspended: match &view.wanted {
             Desired::Suspended { why, .. } => Some(why.clone()),
             _ => None,

@@ -3,9 +3,11 @@
 use super::{SourceView, View};
 use crate::desired::Suspension;
 use crate::plan::{Current, Desired, Facts, Hold, Plan, Refusal, decide};
+use crate::record::content::Content;
 use crate::record::controls::Pin;
 use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Drift, Failure, Journal, Stage};
+use crate::record::quarantine::Interrupted;
 use crate::record::release::ReleaseRef;
 
 /// Why an app is as it is.
@@ -16,6 +18,8 @@ pub(super) enum Cause {
         /// With env files that were edited since.
         env_changed: bool,
     },
+    /// What should run runs, and files of its release are not as they were prepared.
+    ContentChanged(Content),
     /// An attempt is in progress.
     Attempt(Journal),
     /// An attempt was begun and there is no agent to end it.
@@ -38,6 +42,8 @@ pub(super) enum Cause {
     CurrentBroken(String),
     /// What is linked stopped and does not come back.
     WillNotRun(ReleaseRef),
+    /// Two attempts in a row were cut short in the same stage.
+    Interrupted(Interrupted),
     /// The host differs from what landfall left, and is about to be put right.
     Drifted(ReleaseRef, Drift),
     /// The last attempt failed, and not because of the release.
@@ -98,7 +104,10 @@ fn in_sync(view: &View, env_changed: bool) -> Cause {
     match &view.source {
         SourceView::Invalid(why) => Cause::StateInvalid(why.clone()),
         SourceView::Unreachable(why) => Cause::SourceUnreachable(why.clone()),
-        SourceView::Ready | SourceView::Unknown => Cause::Fine { env_changed },
+        SourceView::Ready | SourceView::Unknown => match &view.content {
+            Some(content) => Cause::ContentChanged(content.clone()),
+            None => Cause::Fine { env_changed },
+        },
     }
 }
 
@@ -112,6 +121,7 @@ fn held(view: &View, hold: Hold) -> Cause {
         (Hold::Invalid(why), _) => Cause::StateInvalid(why),
         (Hold::CurrentBroken(why), _) => Cause::CurrentBroken(why),
         (Hold::WillNotRun(release), _) => Cause::WillNotRun(release),
+        (Hold::Interrupted(held), _) => Cause::Interrupted(held),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::observe;
 use crate::plan::{Desired, Facts};
 use crate::proc;
 use crate::record::RecordError;
+use crate::record::content::Content;
 use crate::record::history::Outcome;
 use crate::record::journal::Journal;
 use crate::record::release::{ReleaseRecord, ReleaseRef};
@@ -45,6 +46,8 @@ pub async fn look(site: &Site, around: &Around) -> Result<View, RecordError> {
     let deploy_env_changes = site.terms().deploy_env_changes;
     let facts = observe::facts(&app, site.effects(), comparable(&wanted), fresh, deploy_env_changes).await;
     let serving = serving(site, &app, &facts).await;
+    let linked = facts.current.release();
+    let content = linked.and_then(|linked| Content::of(&RealDisk, &app.dir, &linked.name));
     Ok(View {
         host: around.host.clone(),
         app: app.name.clone(),
@@ -56,6 +59,7 @@ pub async fn look(site: &Site, around: &Around) -> Result<View, RecordError> {
         journal,
         last: app.history.last().cloned(),
         serving,
+        content,
         source: around.source.clone(),
         state_commit: around.state_commit.clone(),
         agent: around.agent,

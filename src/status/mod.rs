@@ -21,8 +21,9 @@ use serde::Serialize;
 
 use crate::desired::Suspension;
 use crate::plan::{Desired, Facts};
+use crate::record::content::Content;
 use crate::record::controls::Pin;
-use crate::record::history::Entry;
+use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Journal, Stage};
 use crate::record::release::ReleaseRef;
 
@@ -101,6 +102,37 @@ pub struct Wanted {
     pub artifact: ArtifactId,
     /// What people call it, as far as this host knows.
     pub version: Option<Version>,
+    /// Who asked for it.
+    pub by: Option<String>,
+    /// Why.
+    pub why: Option<String>,
+}
+
+/// The newest attempt that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LastAttempt {
+    /// Its number.
+    pub attempt: u64,
+    /// How it ended.
+    pub result: Outcome,
+    /// Why it failed, in one word.
+    pub reason: Option<String>,
+    /// When it began.
+    pub started: Timestamp,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+impl From<&Entry> for LastAttempt {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            attempt: entry.attempt,
+            result: entry.result,
+            reason: entry.failure.as_ref().map(|failure| failure.reason.clone()),
+            started: entry.started,
+            took_ms: entry.took_ms,
+        }
+    }
 }
 
 /// What runs.
@@ -177,6 +209,8 @@ pub struct Status {
     pub rollback_target: Option<ArtifactId>,
     /// The commit of the state that says what is desired.
     pub state_commit: Option<String>,
+    /// The newest attempt that ended.
+    pub last_attempt: Option<LastAttempt>,
     /// Why nothing is applied or healed, while that is so.
     pub suspended: Option<Suspension>,
     /// The release a person went back to on this host, while it counts instead of the state.
@@ -254,6 +288,8 @@ pub struct View {
     pub last: Option<Entry>,
     /// What runs.
     pub serving: Serving,
+    /// What differs in the files of the linked release, as far as the agent has looked.
+    pub content: Option<Content>,
     /// Where the state comes from.
     pub source: SourceView,
     /// The commit that holds it.

@@ -5,6 +5,7 @@ use landfall_store::{ArtifactId, Version};
 use super::cause::Cause;
 use super::{Health, View};
 use crate::desired::Place;
+use crate::record::content::Content;
 use crate::record::history::Entry;
 use crate::record::journal::{Class, Drift, Journal, Stage};
 use crate::record::release::ReleaseRef;
@@ -19,6 +20,10 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
         Cause::Fine { env_changed: true } => told(
             format!("{}; an env file was edited since, and it still has the old values", runs(view)),
             format!("`landfall env {app}` names the changed keys; the next deploy takes them"),
+        ),
+        Cause::ContentChanged(content) => told(
+            format!("{}; files of its release are not as they were prepared: {content}", runs(view)),
+            mend(view, content),
         ),
         Cause::Attempt(journal) => (attempt(view, journal), None),
         Cause::CutShort(journal) => told(
@@ -77,6 +82,18 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
         Cause::WillNotRun(release) => told(
             format!("{} stopped and does not come back; landfall has stopped trying", named(release)),
             format!("`landfall logs {app}` shows its last words; then deploy another version"),
+        ),
+        Cause::Interrupted(held) => told(
+            format!(
+                "the agent died twice in a row while it was {} {}, the last time in attempt {}; landfall has stopped trying; {}",
+                held.stage,
+                wanted(view),
+                held.attempt,
+                runs(view)
+            ),
+            format!(
+                "find out what ended it (out of memory?), then `landfall retry {app}` or deploy another version"
+            ),
         ),
         Cause::Drifted(_, Drift::ProcessMissing) => told(missing(view), started_again(view)),
         Cause::Drifted(release, heals) => told(
@@ -176,6 +193,16 @@ fn missing(view: &View) -> String {
     }
 }
 
+fn mend(view: &View, content: &Content) -> String {
+    let app = &view.app;
+    match content.wrong {
+        0 => format!(
+            "`landfall verify {app}` names them; list what the app writes under [paths] writable or shared"
+        ),
+        _ => format!("`landfall verify {app} --repair` mends them; so does the next deploy"),
+    }
+}
+
 fn is_put_right(view: &View) -> String {
     match view.agent {
         true => "the agent puts it right; `landfall history` shows how that ended".to_owned(),
@@ -203,10 +230,10 @@ fn again(view: &View, entry: &Entry) -> String {
     let describe = format!("`landfall describe {}` shows the attempt", view.app);
     match entry.failure.as_ref().map(|failure| failure.class) {
         Some(Class::Refused) => format!("{describe}; correct what it names"),
-        Some(Class::Supply | Class::Host | Class::Manager) if view.agent => {
+        Some(Class::Supply | Class::Transient | Class::Host | Class::Manager) if view.agent => {
             format!("the agent tries again; {describe}")
         }
-        Some(Class::Supply | Class::Host | Class::Manager) => {
+        Some(Class::Supply | Class::Transient | Class::Host | Class::Manager) => {
             format!("`landfall watch` tries again; {describe}")
         }
         _ => describe,

@@ -12,12 +12,15 @@ use tracing::{error, info, warn};
 use super::accept::{self, Accepted, desired};
 use super::apps::{AppState, RECORD_PAUSE, jittered};
 use super::departures::Departures;
+use super::rounds::Rounds;
 use super::service::Shared;
 use super::systemd::{Systemd, summary};
 use super::tick::tick;
-use super::{AgentError, Report, Settings, apps};
+use super::{AgentError, Report, Settings, Tuning, apps};
 use crate::plan::Desired;
 use crate::processes::Living;
+use crate::record::journal::Failure;
+use crate::retry::Patience;
 use crate::source::file::FileWatch;
 use crate::status::{Around, SourceView};
 
@@ -39,17 +42,21 @@ pub(super) struct Agent {
     ended: UnboundedReceiver<Ended>,
     end: UnboundedSender<Ended>,
     departures: Departures,
+    rounds: Rounds,
+    looked_over: UnboundedReceiver<LookedOver>,
+    look_over: UnboundedSender<LookedOver>,
     departed: UnboundedReceiver<Name>,
     systemd: Systemd,
 }
 
 impl Agent {
     pub(super) fn new(settings: Settings) -> Result<Self, AgentError> {
-        let shared = Rc::new(Shared::new(&settings, crate::release::Tries::AGENT)?);
+        let shared = Rc::new(Shared::new(&settings, Patience::Agent)?);
         let (changed, events) = unbounded_channel();
         let (end, ended) = unbounded_channel();
         let (word, departed) = unbounded_channel();
         let departures = Departures::new(word);
+        let (look_over, looked_over) = unbounded_channel();
         let watch = FileWatch::new(&settings.source, changed)?;
         let accepted = accept::last(&settings.host)?.map(Rc::new);
         let apps = BTreeMap::new();
@@ -65,6 +72,9 @@ impl Agent {
             ended,
             end,
             departures,
+            rounds: Rounds::new(),
+            looked_over,
+            look_over,
             departed,
             systemd,
         })
@@ -86,6 +96,7 @@ impl Agent {
         loop {
             self.dispatch();
             self.systemd.status(self.summary());
+            let next_try = self.next_try();
             tokio::select! {
                 Some(()) = self.events.recv() => {
                     while self.events.try_recv().is_ok() {}
@@ -98,6 +109,8 @@ impl Agent {
                 }
                 Some(report) = self.ended.recv() => self.note(report),
                 Some(app) = self.departed.recv() => self.look_at(&app),
+                () = self.rounds.is_due() => self.begin_turn(),
+                Some(turn) = self.looked_over.recv() => self.end_turn(turn),
                 () = tokio::time::sleep_until(timer) => {
                     timer = Instant::now() + jittered(INTERVAL);
                     self.watch.follow()?;
@@ -109,6 +122,7 @@ impl Agent {
                     look_again = self.reload()?;
                     self.systemd.ready();
                 }
+                () = until(next_try) => self.all_due(),
                 () = self.systemd.sign_is_due() => self.systemd.sign_of_life(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -195,8 +209,14 @@ impl Agent {
         self.know_apps();
         let now = Instant::now();
         for app in self.apps.values_mut() {
-            app.due |= app.not_before.is_none_or(|at| at <= now);
+            app.due |= app.may_run(now);
         }
+    }
+
+    /// The end of the first pause that somebody is waiting out.
+    fn next_try(&self) -> Option<Instant> {
+        let waits = |app: &&AppState| !app.busy && !app.due;
+        self.apps.values().filter(waits).filter_map(|app| app.not_before).min()
     }
 
     /// Starts a tick of every app that is due and idle.
@@ -254,6 +274,33 @@ impl Agent {
         }
     }
 
+    /// Looks over the files of the app whose turn it is. One in an attempt has just been looked over.
+    fn begin_turn(&mut self) {
+        let app = self.rounds.take(self.apps.keys());
+        let idle = app.filter(|app| self.apps.get(app).is_some_and(|app| !app.busy));
+        let site = idle.and_then(|app| Some((self.shared.site(&app, Tuning::default()).ok()?, app)));
+        let Some((site, app)) = site else { return self.rounds.ended(self.apps.len()) };
+        let end = self.look_over.clone();
+        tokio::task::spawn_local(async move {
+            let news = site.look_over().await;
+            if end.send(LookedOver { app, news }).is_err() {
+                warn!("a look at a release's files ended while the agent was stopping");
+            }
+        });
+    }
+
+    fn end_turn(&mut self, turn: LookedOver) {
+        self.rounds.ended(self.apps.len());
+        let Some(app) = self.apps.get_mut(&turn.app) else { return };
+        match turn.news {
+            Ok(news) => app.due |= news,
+            Err(failure) => app.say(
+                || warn!(app = %turn.app, %failure.message, "its files could not be looked over"),
+                &failure.message,
+            ),
+        }
+    }
+
     /// A process ended. What runs is healed also while an app waits for something else, such as its store.
     fn look_at(&mut self, app: &Name) {
         if let Some(app) = self.apps.get_mut(app) {
@@ -266,6 +313,12 @@ impl Agent {
 struct Ended {
     report: Report,
     living: Living,
+}
+
+/// A look at the files of one app, and whether it found anything new.
+struct LookedOver {
+    app: Name,
+    news: Result<bool, Failure>,
 }
 
 /// Waits for a moment, or for ever.

@@ -4,15 +4,17 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::super::report::{Report, Tone, bytes, columns, span};
-use super::super::text::{WIDTH, ago, local, wrap};
+use super::super::status::header;
+use super::super::text::{ago, local, wrap};
 use super::{Attempt, Description, Quarantined, Release, evidence};
 use crate::record::history::Entry;
 use crate::record::journal::{Class, Stage};
-use crate::status::{Condition, ConditionStatus, Kind, Status};
+use crate::status::{Condition, ConditionStatus, Kind};
 
 /// Everything about an app.
 pub fn description(report: &Report, description: &Description) {
-    header(report, &description.status);
+    let now = Timestamp::now();
+    header(report, &description.status, now).into_iter().for_each(|line| report.line(line));
     conditions(report, &description.status.conditions);
     for shown in &description.attempts {
         report.line("");
@@ -31,52 +33,7 @@ fn title(report: &Report, text: &str) {
 }
 
 fn indented(report: &Report, text: &str) {
-    wrap(text, "  ", WIDTH).into_iter().for_each(|line| report.line(line));
-}
-
-fn header(report: &Report, status: &Status) {
-    title(report, &format!("{}/{} on {}", status.app, status.environment, status.host));
-    let mut rows = vec![vec![
-        "  axes".to_owned(),
-        format!("{:?}, {:?}, {}", status.sync, status.health, status.operation),
-    ]];
-    let mut row = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            rows.push(vec![format!("  {name}"), value]);
-        }
-    };
-    let named = |version: Option<&landfall_store::Version>, artifact: landfall_store::ArtifactId| {
-        format!("{} {}", version.map_or("?", |version| version.as_str()), artifact.short())
-    };
-    let desired = status.desired.as_ref();
-    row("desired", desired.map(|desired| named(desired.version.as_ref(), desired.artifact)));
-    let running = status.running.as_ref();
-    row("running", running.map(|running| named(Some(&running.version), running.artifact)));
-    row("processes", running.map(processes));
-    row("since", running.and_then(|running| running.since).map(since));
-    row("last healthy", status.last_healthy.map(|artifact| artifact.short()));
-    row("rollback to", status.rollback_target.map(|artifact| artifact.short()));
-    row("state commit", status.state_commit.as_deref().map(|commit| commit.chars().take(12).collect()));
-    columns(&rows).into_iter().for_each(|line| report.line(line));
-    report.line("");
-    indented(report, &status.message);
-    if let Some(next) = &status.next {
-        indented(report, &format!("next: {next}"));
-    }
-}
-
-fn processes(running: &crate::status::Running) -> String {
-    if running.pids.is_empty() {
-        return "none: files only".to_owned();
-    }
-    let pids: Vec<String> = running.pids.iter().map(u32::to_string).collect();
-    let proof = if running.attested { "all in this release" } else { "not proved to be in this release" };
-    format!("{} ({proof})", pids.join(", "))
-}
-
-fn since(since: Timestamp) -> String {
-    let now = Timestamp::now();
-    format!("{} ({})", local(since, now, &TimeZone::system()), ago(since, now))
+    wrap(text, "  ", report.width()).into_iter().for_each(|line| report.line(line));
 }
 
 fn conditions(report: &Report, conditions: &[Condition]) {
@@ -166,7 +123,7 @@ fn quarantine(report: &Report, items: &[Quarantined]) {
                 "not tried again until the artifact or its env is another, or the state names something else and then this again"
             }
         };
-        wrap(lifted, "    ", WIDTH).into_iter().for_each(|line| report.line(line));
+        wrap(lifted, "    ", report.width()).into_iter().for_each(|line| report.line(line));
     }
 }
 
