@@ -273,14 +273,13 @@ fn an_agent_that_cannot_have_its_root_is_not_active_and_is_once_it_can() {
     let site = Site::new();
     let machine = &site.machine;
     machine.ok(&INSTALL);
-    let mut other = machine.program(&["landfall", "watch"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    machine.ok(&["systemd-run", "--quiet", "--unit=other", "landfall", "watch"]);
     let lock = machine.path("var/lib/landfall/lock");
     wait_until("another landfall works on the root", PATIENCE, || landfall::host::is_locked(&lock));
     assert_ne!(machine.run(&["systemctl", "start", "landfall"]).code, Some(0));
     assert_ne!(machine.property("landfall", "ActiveState"), "active");
     assert!(site.journal(&[]).concat().contains("another landfall works on"), "{:?}", site.journal(&[]));
-    rustix::process::kill_process(rustix::process::Pid::from_child(&other), rustix::process::Signal::TERM).unwrap();
-    other.wait().unwrap();
+    machine.ok(&["systemctl", "stop", "other"]);
     site.until_another_agent("0");
 }
 

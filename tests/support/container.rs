@@ -76,7 +76,7 @@ impl Container {
         self.boots += 1;
         let dir = self.dir.path();
         let console = File::create(dir.join("console.log")).expect("a log");
-        // The mount and the container end with the thread that started them.
+        // The mount and the container end with the thread that started them: both are in namespaces of their own.
         let script = format!(
             "mount -t overlay landfall -o lowerdir=/,upperdir={0}/disk,workdir={0}/work {0}/root && \
              exec systemd-nspawn --quiet --register=no --keep-unit --directory={0}/root \
@@ -85,14 +85,14 @@ impl Container {
             std::process::id(),
             self.boots
         );
-        let mut nspawn = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "setpriv", "--pdeathsig", "KILL"])
-            .args(["setsid", "--wait", "sh", "-c", &script])
+        let mut nspawn = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"])
+            .args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", &script])
             .stdin(Stdio::null())
             .stdout(console.try_clone().expect("a log"))
             .stderr(console)
             .spawn()
-            .expect("unshare, setpriv and setsid of util-linux are needed for this test");
+            .expect("setpriv and unshare of util-linux are needed for this test");
         let init = wait::wait_for("the container has an init", BOOT_LIMIT, || {
             let ended = nspawn.try_wait().expect("wait");
             assert!(ended.is_none(), "systemd-nspawn (package systemd-container) ended: {}", self.console());
@@ -185,16 +185,17 @@ impl Drop for Container {
     }
 }
 
-/// The init of the container that a process started, once it is there.
+/// The init of the container that a process started, once it is there: the first process below it that is pid 1
+/// of its own namespace, and systemd.
 fn init_below(pid: u32) -> Option<u32> {
     let mut below = children(pid);
     while let Some(child) = below.pop() {
-        let inside = std::fs::read_to_string(format!("/proc/{child}/status")).ok()?;
-        let levels = inside.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-        let command = std::fs::read(format!("/proc/{child}/cmdline")).ok()?;
-        if levels.split_whitespace().next_back() == Some("1") && String::from_utf8_lossy(&command).contains("systemd") {
-            let is_nspawn = String::from_utf8_lossy(&command).contains("nspawn");
-            return (!is_nspawn).then_some(child);
+        let status = std::fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
+        let levels = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+        let is_first = levels.split_whitespace().next_back() == Some("1");
+        let name = status.lines().find_map(|line| line.strip_prefix("Name:")).unwrap_or_default();
+        if is_first && name.trim() == "systemd" {
+            return Some(child);
         }
         below.extend(children(child));
     }
