@@ -207,7 +207,8 @@ fn an_installation_is_idempotent_keeps_what_people_edited_and_goes_without_a_tra
     machine.ok(&["landfall", "uninstall"]);
 
     // Without systemd, without root, with a program that others could replace.
-    let no_systemd = "mount -t tmpfs none /run && exec landfall install --environment prod --state /srv/s.json";
+    let no_systemd =
+        "mount -t tmpfs none /run && exec landfall install --environment prod --state /srv/s.json";
     refused(&machine.run(&["unshare", "--mount", "sh", "-c", no_systemd]), 4, &["systemd", "landfall watch"]);
     let as_nobody = ["setpriv", "--reuid=65534", "--clear-groups", "landfall", "install"];
     refused(&machine.run(&as_nobody), 20, &["only root"]);
@@ -232,7 +233,8 @@ fn whatever_happens_to_the_agent_the_app_goes_on_as_the_same_process() {
     });
     site.untouched("an upgrade", |site| {
         // Another program at the same path: the same code, and bytes behind it that the loader passes over.
-        let upgrade = "cd /usr/local/bin && cp landfall .new && echo another build >> .new && mv .new landfall";
+        let upgrade =
+            "cd /usr/local/bin && cp landfall .new && echo another build >> .new && mv .new landfall";
         site.machine.ok(&["sh", "-c", upgrade]);
         // The old agent still works, with helpers of its own version.
         site.pack("2.0.0");
@@ -308,7 +310,8 @@ fn the_journal_has_one_line_for_each_event_with_its_priority() {
         site.journal(&["-p", "err"]).iter().any(|line| line.contains("the state cannot be used"))
     });
     let lines = site.journal(&[]);
-    let level = |line: &String| ["INFO", "WARN", "ERROR"].iter().any(|level| line.trim_start().starts_with(level));
+    let level =
+        |line: &String| ["INFO", "WARN", "ERROR"].iter().any(|level| line.trim_start().starts_with(level));
     assert!(lines.len() >= 8, "{lines:#?}");
     assert!(lines.iter().all(level), "{lines:#?}");
     let errors = site.journal(&["-p", "err"]);
@@ -325,8 +328,11 @@ fn after_a_reboot_without_store_and_state_the_last_healthy_release_comes_up() {
     site.machine.power_off();
     assert!(http::get(site.port.number, "/").is_err(), "the app outlived its machine");
     for name in ["artifacts", "state"] {
-        std::fs::rename(site.machine.path(&format!("srv/{name}")), site.machine.path(&format!("srv/{name}.away")))
-            .unwrap();
+        std::fs::rename(
+            site.machine.path(&format!("srv/{name}")),
+            site.machine.path(&format!("srv/{name}.away")),
+        )
+        .unwrap();
     }
     site.machine.power_on();
     wait_until("the app serves again", PATIENCE, || site.page().contains("<h1>1.0.0</h1>"));

@@ -149,7 +149,9 @@ impl Container {
         command.arg(format!("--target={}", self.init()));
         command.args(["--mount", "--uts", "--ipc", "--pid", "--cgroup", "--root", "--wd", "--"]);
         command.args(arguments).stdin(Stdio::null()).env_clear();
-        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/root");
+        command
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", "/root");
         command
     }
 
@@ -176,7 +178,10 @@ impl Drop for Container {
     #[expect(clippy::print_stderr, reason = "the harness shows it with the failure")]
     fn drop(&mut self) {
         if std::thread::panicking() && self.running.is_some() {
-            eprintln!("--- journal\n{}", self.run(&["journalctl", "--no-pager", "-t", "landfall", "-t", "systemd", "-n", "60"]).out);
+            eprintln!(
+                "--- journal\n{}",
+                self.run(&["journalctl", "--no-pager", "-t", "landfall", "-t", "systemd", "-n", "60"]).out
+            );
         }
         if let Some(mut running) = self.running.take() {
             super::process::kill(running.init);
