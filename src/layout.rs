@@ -85,6 +85,9 @@ impl Root {
     }
 }
 
+/// The directory of the logs that an app writes itself, beside those of its processes.
+pub const OWN_LOGS: &str = "files";
+
 /// The directories and files of one app in one environment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AppDir {
@@ -120,6 +123,21 @@ impl AppDir {
         self.visible.join("shared")
     }
 
+    /// Files of earlier releases that stay reachable: a link to one of [`AppDir::unions`].
+    pub fn assets(&self) -> PathBuf {
+        self.visible.join("assets")
+    }
+
+    /// What `assets` has been, by the hash of its tree.
+    pub fn unions(&self) -> PathBuf {
+        self.visible.join(".assets")
+    }
+
+    /// What `assets` holds to point at a union.
+    pub fn link_to_union(&self, name: &str) -> PathBuf {
+        Path::new(".assets").join(name)
+    }
+
     /// One release.
     pub fn release(&self, name: &str) -> PathBuf {
         self.releases().join(name)
@@ -143,6 +161,11 @@ impl AppDir {
     /// Output of the app's processes.
     pub fn logs(&self) -> PathBuf {
         self.own.join("logs")
+    }
+
+    /// Logs that the app itself writes under `[paths] logs`.
+    pub fn own_logs(&self) -> PathBuf {
+        self.logs().join(OWN_LOGS)
     }
 
     /// Output of steps and evidence of attempts.
@@ -188,6 +211,16 @@ impl AppDir {
     /// Conditions as last reported, with the times they changed.
     pub fn conditions(&self) -> PathBuf {
         self.own.join("conditions")
+    }
+
+    /// What the last cleaning of releases knew of.
+    pub fn tidied(&self) -> PathBuf {
+        self.own.join("tidied")
+    }
+
+    /// The directory that holds what the app sees: releases, `current`, `shared`.
+    pub fn visible(&self) -> &Path {
+        &self.visible
     }
 
     /// What the last pass over the release's files found wrong.

@@ -110,10 +110,13 @@ pub struct PathsSpec {
     /// Lives outside the releases, linked into each one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shared: Vec<String>,
+    /// The same for single files, made empty where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_files: Vec<String>,
     /// Stays reachable under `assets/` for the retained releases.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keep: Vec<String>,
-    /// Where the app's logs go; absent: the app's `logs/`.
+    /// A directory of the release where the app writes logs of its own; they live outside the releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logs: Option<String>,
 }
@@ -121,6 +124,11 @@ pub struct PathsSpec {
 impl PathsSpec {
     fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Everything that is a link out of the release.
+    pub fn outside(&self) -> impl Iterator<Item = &String> {
+        self.shared.iter().chain(&self.shared_files).chain(&self.logs)
     }
 }
 

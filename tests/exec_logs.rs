@@ -69,7 +69,7 @@ fn a_signal_reaches_the_command_and_ends_landfall_as_it_ends_the_command() {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "here\n");
-    assert_eq!(stop(child, Signal::INT).signal(), Some(2));
+    assert_eq!(stop(child, Signal::TERM).signal(), Some(15));
 }
 
 #[test]

@@ -14,13 +14,14 @@ use super::exit::Exit;
 use super::follow_logs::{self, Follow};
 use super::look::Looking;
 use super::report::{Report, Tone};
-use crate::layout::AppDir;
+use crate::layout::{AppDir, OWN_LOGS};
 use crate::tail::{self, Place, SUFFIX, last_lines};
 
 /// Show the last lines that the processes of an app printed.
 ///
 /// The files stand under ROOT/apps/<app>/<env>/logs, one for each process of the recipe's `[start]`, older
-/// ones beside them. Output of the steps of one attempt is kept with the attempt.
+/// ones beside them; those that the app writes itself, under the recipe's `[paths] logs`, in files/ there, as far
+/// as their names end in .log. Output of the steps of one attempt is kept with the attempt.
 ///
 /// With --follow it goes on with every line that is added, over rotations, restarts and releases, until Ctrl-C
 /// (exit status 130) or until nobody reads any more (0). Where there are several processes, each line begins
@@ -83,15 +84,17 @@ pub fn run(args: &LogsArgs, context: &Context) -> Outcome {
     let mut items = Vec::new();
     for app in &apps {
         let dir = looking.dir(app);
-        let place = match args.attempt {
-            Some(number) => dir.attempt(number),
-            None => dir.logs(),
+        let places = match args.attempt {
+            Some(number) => vec![(String::new(), dir.attempt(number))],
+            None => vec![(String::new(), dir.logs()), (format!("{OWN_LOGS}/"), dir.own_logs())],
         };
-        for name in names(&place, asked)? {
-            let path = place.join(format!("{name}{SUFFIX}"));
-            let lines =
-                last_lines(&path, args.lines.unwrap_or(LINES)).map_err(|error| unreadable(&path, &error))?;
-            items.push(Item { app: app.clone(), name, path, lines });
+        for (prefix, place) in places {
+            for name in names(&place, asked)? {
+                let path = place.join(format!("{name}{SUFFIX}"));
+                let lines = last_lines(&path, args.lines.unwrap_or(LINES))
+                    .map_err(|error| unreadable(&path, &error))?;
+                items.push(Item { app: app.clone(), name: format!("{prefix}{name}"), path, lines });
+            }
         }
     }
     if let (true, Some(app)) = (items.is_empty(), &args.app) {
@@ -102,11 +105,12 @@ pub fn run(args: &LogsArgs, context: &Context) -> Outcome {
 }
 
 fn follow(args: &LogsArgs, apps: &[Name], looking: &Looking, report: Report) -> Outcome {
-    let place = |app: &Name| {
-        let only = args.process.as_ref().map(Name::to_string);
-        Place { label: app.to_string(), dir: looking.dir(app).logs(), only }
+    let of_app = |app: &Name| {
+        let dir = looking.dir(app);
+        [(app.to_string(), dir.logs()), (format!("{app}/{OWN_LOGS}"), dir.own_logs())]
+            .map(|(label, dir)| Place { label, dir, only: args.process.as_ref().map(Name::to_string) })
     };
-    let places: Vec<Place> = apps.iter().map(place).filter(|place| place.dir.is_dir()).collect();
+    let places: Vec<Place> = apps.iter().flat_map(of_app).filter(|place| place.dir.is_dir()).collect();
     if places.is_empty() {
         return match &args.app {
             Some(app) => Err(none(args, app, &looking.dir(app))),

@@ -6,6 +6,7 @@ pub mod exit;
 pub mod report;
 
 mod archive;
+mod attached;
 mod change;
 mod completions;
 mod deploy;
@@ -26,9 +27,11 @@ mod plan;
 mod progress;
 mod push;
 mod quickstart;
+mod release;
 mod rollback;
 mod schema;
 mod show;
+mod stages;
 mod state;
 mod status;
 mod text;
@@ -159,6 +162,7 @@ pub enum Command {
     Describe(describe::DescribeArgs),
     Logs(logs::LogsArgs),
     Exec(exec::ExecArgs),
+    Release(release::ReleaseArgs),
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
     Install(install::Install),
@@ -211,6 +215,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Describe(args) => describe::run(&args, context),
         Command::Logs(args) => logs::run(&args, context),
         Command::Exec(args) => exec::run(&args, context),
+        Command::Release(args) => release::run(&args, context),
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Install(args) => install::install(&args, context),

@@ -84,7 +84,7 @@ fn nothing_is_packed_where_something_is_shared(
     layers: &[LayerRecipe],
     release: &Acting,
 ) -> Result<(), Problem> {
-    for shared in &release.paths.shared {
+    for shared in release.paths.outside() {
         for layer in layers {
             if let Some(file) = layer.files.iter().find(|file| is_at_or_under(&file.to, shared)) {
                 let what = format!(
@@ -101,15 +101,31 @@ fn nothing_is_packed_where_something_is_shared(
 
 fn paths_are_of_one_kind(table: &Table<'_>, release: &Acting) -> Result<(), Problem> {
     let paths = &release.paths;
-    let inside = |path: &&String, list: &[String]| list.iter().any(|top| is_at_or_under(path, top));
-    let clash = paths
-        .writable
+    let mut outside: Vec<&String> = paths.outside().collect();
+    let meet = |a: &str, b: &str| is_at_or_under(a, b) || is_at_or_under(b, a);
+    let clash = paths.writable.iter().find(|path| outside.iter().any(|other| meet(path, other)));
+    if let Some(path) = clash {
+        return Err(refuse(table, "paths", format!("`{path}` is both writable and shared"))
+            .with_hint("writable is fresh in each release, shared outlives them: choose one"));
+    }
+    let kept = paths
+        .keep
         .iter()
-        .find(|path| inside(path, &paths.shared))
-        .or_else(|| paths.shared.iter().find(|path| inside(path, &paths.writable)));
-    match clash {
-        Some(path) => Err(refuse(table, "paths", format!("`{path}` is both writable and shared"))
-            .with_hint("writable is fresh in each release, shared outlives them: choose one")),
+        .find(|path| paths.writable.iter().chain(outside.iter().copied()).any(|other| meet(path, other)));
+    if let Some(path) = kept {
+        return Err(refuse(table, "paths", format!("`{path}` is kept, and also writable or shared"))
+            .with_hint("only files that never change after the release is made can be kept for later ones"));
+    }
+    outside.sort_unstable();
+    let nested = outside.iter().enumerate().find_map(|(at, path)| {
+        let inner = outside[at + 1..].iter().find(|other| is_at_or_under(other, path))?;
+        Some((*path, *inner))
+    });
+    match nested {
+        Some((path, inner)) => {
+            let what = format!("`{inner}` lies in `{path}`, and both live outside the release");
+            Err(refuse(table, "paths", what).with_hint("name the outer one alone"))
+        }
         None => Ok(()),
     }
 }
@@ -159,7 +175,12 @@ fn packed_modules(layer: &LayerRecipe) -> Option<&FileMap> {
 
 /// A prepare step that runs a Node package manager's install.
 pub(super) fn install_step(steps: &[StepSpec]) -> Option<&StepSpec> {
-    steps.iter().find(|step| step.kind == StepKind::Prepare && installs(&step.command))
+    steps.iter().find(|step| installs_dependencies(step))
+}
+
+/// Whether a step installs dependencies on the host: by its command, or because it is called `install`.
+pub fn installs_dependencies(step: &StepSpec) -> bool {
+    step.kind == StepKind::Prepare && installs(&step.command)
 }
 
 fn installs(command: &Command) -> bool {

@@ -25,7 +25,7 @@ pub const FILES: &[&str] = &["from", "to"];
 /// `[env]`.
 pub const ENV: &[&str] = &["environments", "names", "set", "required", "local", "expand"];
 /// `[paths]`.
-pub const PATHS: &[&str] = &["writable", "shared", "keep", "logs"];
+pub const PATHS: &[&str] = &["writable", "shared", "shared_files", "keep", "logs"];
 /// `[[step]]`.
 pub const STEP: &[&str] = &["name", "kind", "run", "shell", "timeout", "writes", "roles", "check"];
 /// `[start]`.

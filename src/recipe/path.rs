@@ -46,6 +46,7 @@ pub(super) fn read_all(value: &Value<'_>) -> Result<PathsSpec, Problem> {
     Ok(PathsSpec {
         writable: list("writable")?,
         shared: list("shared")?,
+        shared_files: list("shared_files")?,
         keep: list("keep")?,
         logs: table.read("logs", release)?,
     })

@@ -11,7 +11,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::effects::Fetched;
 use crate::record::journal::{Class, Failure};
 use crate::record::release::ReleaseRecord;
-use crate::spec::{ManagerKind, ReleaseSpec};
+use crate::spec::{ManagerKind, ReleaseSpec, StepKind, StepSpec, applies};
 
 /// Release features this landfall can act on.
 const FEATURES: [&str; 0] = [];
@@ -43,6 +43,8 @@ impl Inner {
             layers,
             prepared_tree: None,
             spec: bound.spec,
+            start: Some(self.service.start),
+            skipped: bound.skipped,
             landfall: env!("CARGO_PKG_VERSION").to_owned(),
         };
         Ok(Fetched { release: bound.release, record })
@@ -96,6 +98,13 @@ impl Inner {
                 "FeatureUnknown",
                 format!("{id} requires `{unknown}`, which this landfall cannot do: install a newer one"),
             );
+        }
+        let applying =
+            |step: &&StepSpec| step.kind == StepKind::Migrate && applies(&step.roles, &self.service.roles);
+        if !self.migrator
+            && let Some(step) = spec.steps.iter().filter(applying).find(|step| step.check.is_none())
+        {
+            return Err(super::steps::without_check(step));
         }
         if let Some(unbuilt) = unbuilt(&spec) {
             let what =
@@ -159,13 +168,7 @@ impl Inner {
 /// What a recipe may say and this landfall does not do: refused rather than ignored.
 fn unbuilt(spec: &ReleaseSpec) -> Option<&'static str> {
     let systemd = spec.start.iter().any(|start| start.manager == ManagerKind::Systemd);
-    [
-        (!spec.paths.keep.is_empty(), "[paths] keep"),
-        (spec.paths.logs.is_some(), "[paths] logs"),
-        (systemd, "manager = \"systemd\""),
-    ]
-    .into_iter()
-    .find_map(|(asked, what)| asked.then_some(what))
+    systemd.then_some("manager = \"systemd\"")
 }
 
 fn not_yet(place: &str) -> Failure {

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use landfall_store::cache::HostCache;
@@ -62,6 +62,19 @@ impl Inner {
         Ok(())
     }
 
+    /// Drops a release that was not prepared to its end. One that was stays, and so does what is in service.
+    pub(super) fn discard(&self, name: &str) -> Result<(), Failure> {
+        if self.load(name).is_ok_and(|record| record.progress == Progress::Prepared) {
+            return Ok(());
+        }
+        self.not_in_service(name)?;
+        let releases = self.service.dir.releases();
+        remove::set_aside(&releases, name)
+            .and_then(|_| remove::empty_trash(&releases))
+            .map(drop)
+            .map_err(|error| failure(Class::Host, "ReleaseInTheWay", error))
+    }
+
     /// `current` never loses its release to a rebuild of the same one.
     fn not_in_service(&self, name: &str) -> Result<(), Failure> {
         match crate::switch::named(&RealDisk, &self.service.dir) {
@@ -116,7 +129,7 @@ impl Inner {
         for (file, layer) in &bound.files {
             self.place_private(&dir.0.join(file), layer.text.as_bytes())?;
         }
-        self.link_shared(&dir.0, &record.spec)?;
+        self.link_outside(&dir.0, &record.spec)?;
         let own = dir.own();
         fs::create_dir(&own)
             .and_then(|()| fs::set_permissions(&own, fs::Permissions::from_mode(0o755)))
@@ -157,27 +170,12 @@ impl Inner {
         }
     }
 
-    fn link_shared(&self, dir: &Path, spec: &ReleaseSpec) -> Result<(), Failure> {
-        for path in &spec.paths.shared {
-            let shared = self.service.dir.shared().join(path);
-            let link = dir.join(path);
-            let made = RealDisk.create_dir(&shared).and_then(|()| {
-                if let Some(account) = &self.service.account {
-                    chown(&shared, Some(account.uid), Some(account.gid))?;
-                }
-                link.parent().map_or(Ok(()), fs::create_dir_all)?;
-                symlink(&shared, &link)
-            });
-            made.map_err(|error| host(&link, error))?;
-        }
-        Ok(())
-    }
-
     /// Freezes the directory, hashes its tree, and marks it prepared.
     pub(super) fn finish(&self, record: ReleaseRecord) -> Result<(), Failure> {
         let dir = self.release_dir(&record.release.name);
         let stepped = record.spec.steps.iter().any(|step| applies(&step.roles, &self.service.roles));
         self.take_back(&dir.0)?;
+        self.still_linked_outside(&dir.0, &record.spec)?;
         let tree = if stepped {
             self.freeze(&dir.0, &record, self.cache()?)?
         } else {
@@ -244,7 +242,7 @@ fn writes(spec: &ReleaseSpec) -> Vec<String> {
 /// Paths that are no part of the prepared tree.
 pub(super) fn ignored(record: &ReleaseRecord, env_names: &[String]) -> Result<PathSet, Failure> {
     let paths = &record.spec.paths;
-    let all: Vec<String> = paths.writable.iter().chain(&paths.shared).chain(env_names).cloned().collect();
+    let all: Vec<String> = paths.writable.iter().chain(paths.outside()).chain(env_names).cloned().collect();
     Ok(entry_paths(&all)?.iter().collect())
 }
 
@@ -261,7 +259,7 @@ fn union(trees: &[Tree], ignore: &PathSet) -> Result<Tree, Failure> {
     Tree::from_entries(entries).map_err(|error| failure(Class::Refused, "LayersOverlap", error))
 }
 
-fn entry_paths(paths: &[String]) -> Result<Vec<EntryPath>, Failure> {
+pub(super) fn entry_paths(paths: &[String]) -> Result<Vec<EntryPath>, Failure> {
     let parse = |path: &String| {
         EntryPath::new(path.as_bytes()).map_err(|error| failure(Class::Refused, "ReleaseUnreadable", error))
     };

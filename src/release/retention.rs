@@ -9,10 +9,13 @@ use std::path::Path;
 use landfall_store::remove;
 
 use crate::disk::{Disk, RealDisk};
-use crate::layout::AppDir;
+use crate::layout::{AppDir, ReleaseDir};
 use crate::record::RecordError;
+use crate::record::controls::Controls;
 use crate::record::history::History;
-use crate::record::release::ReleaseRef;
+use crate::record::journal::Journal;
+use crate::record::release::{ReleaseRecord, ReleaseRef};
+use crate::record::sealed;
 use crate::switch;
 
 /// Names that go, of those on disk. Pure.
@@ -28,19 +31,55 @@ pub fn superfluous(
     on_disk.iter().filter(|name| !kept.contains(name) && !needed.contains(*name)).cloned().collect()
 }
 
+/// Releases that stay whatever their age: linked, on trial or going on trial, where a revert goes, pinned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Needed(BTreeSet<String>);
+
+impl Needed {
+    /// What an app's records say. A record that cannot be read is an error: then nothing may be removed.
+    pub fn of(dir: &AppDir, history: &History) -> Result<Self, RecordError> {
+        let mut names: BTreeSet<String> = switch::named(&RealDisk, dir)?.into_iter().collect();
+        if let Some(journal) = Journal::read(&RealDisk, dir)? {
+            let all = [journal.to, journal.from, journal.healthy];
+            names.extend(all.into_iter().flatten().map(|release| release.name));
+        }
+        names.extend(Controls::read(&RealDisk, dir)?.pin.map(|pin| pin.release.name));
+        // What was tried last may be what is wanted.
+        names.extend(
+            history.last().and_then(|entry| entry.release.as_ref()).map(|release| release.name.clone()),
+        );
+        names.extend(history.healthy().first().map(|release| release.name.clone()));
+        Ok(Self(names))
+    }
+}
+
+/// Releases of an app that nothing needs. Changes nothing.
+pub fn removable(
+    dir: &AppDir,
+    history: &History,
+    keep_healthy: usize,
+    needed: &Needed,
+) -> Result<Vec<String>, RecordError> {
+    let mut on_disk = Vec::new();
+    for name in listed(&dir.releases())? {
+        // A directory without a record is none of landfall's; it is not touched.
+        if sealed::read::<ReleaseRecord>(&RealDisk, &ReleaseDir(dir.release(&name)).record())?.is_some() {
+            on_disk.push(name);
+        }
+    }
+    Ok(superfluous(&on_disk, &history.healthy(), keep_healthy, &needed.0))
+}
+
 /// Sets aside what is superfluous; [`empty_trash`] deletes it. Returns the names.
 pub fn sweep(
     dir: &AppDir,
     history: &History,
     keep_healthy: usize,
-    desired: Option<&str>,
+    needed: &Needed,
 ) -> Result<Vec<String>, RecordError> {
-    let mut needed: BTreeSet<String> = desired.map(str::to_owned).into_iter().collect();
-    needed.extend(switch::named(&RealDisk, dir)?);
-    let releases = dir.releases();
-    let gone = superfluous(&listed(&releases)?, &history.healthy(), keep_healthy, &needed);
+    let gone = removable(dir, history, keep_healthy, needed)?;
     for name in &gone {
-        set_aside(&releases, name)?;
+        set_aside(&dir.releases(), name)?;
     }
     Ok(gone)
 }
@@ -58,15 +97,21 @@ pub fn clear(dir: &AppDir) -> Result<Vec<String>, RecordError> {
     for name in &gone {
         set_aside(&releases, name)?;
     }
-    if dir.run().exists() {
-        set_aside(dir.own(), "run")?;
+    let assets = dir.assets();
+    if RealDisk.read_link(&assets).map_err(RecordError::io(&assets))?.is_some() {
+        RealDisk.remove(&assets).map_err(RecordError::io(&assets))?;
+    }
+    for (parent, path) in [(dir.own(), dir.run()), (dir.visible(), dir.unions())] {
+        if let Some(name) = path.file_name().filter(|_| path.exists()) {
+            set_aside(parent, &name.to_string_lossy())?;
+        }
     }
     Ok(gone)
 }
 
 /// Deletes what was set aside in an app's directories. Takes as long as it takes: not on the agent's own thread.
 pub fn empty_trash(dir: &AppDir) -> Result<(), RecordError> {
-    for parent in [dir.releases(), dir.own().to_owned()] {
+    for parent in [dir.releases(), dir.own().to_owned(), dir.visible().to_owned()] {
         if parent.is_dir() {
             remove::empty_trash(&parent)
                 .map_err(|error| RecordError::io(&parent)(std::io::Error::other(error)))?;

@@ -1,12 +1,15 @@
 //! From configuration to the effects of one app: what a tick works with.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use landfall_store::Name;
+use tokio::sync::Semaphore;
 
 use super::{AgentError, Settings, Tuning};
-use crate::config::OnEnvChange;
+use crate::config::{OnEnvChange, StartOverride};
 use crate::deploy::{App, Asking};
 use crate::disk::{Disk, RealDisk};
 use crate::effects::{Effects, SystemClock};
@@ -17,12 +20,12 @@ use crate::processes::{AppProcesses, Living, Managers, Service};
 use crate::reconcile::{Terms, Tick, reconcile};
 use crate::record::RecordError;
 use crate::record::controls::Controls;
-use crate::record::history::{History, Outcome};
+use crate::record::history::History;
 use crate::record::journal::{Class, Failure, Journal};
 use crate::record::quarantine::Quarantine;
-use crate::record::release::ReleaseRef;
-use crate::release::{EnvFiles, HostSupply, Tries, clear, empty_trash, forget, sweep};
-use crate::spec::RETAIN_RELEASES;
+use crate::release::{EnvFiles, HostSupply, Skip};
+use crate::retry::Patience;
+use crate::spec::ManagerKind;
 use crate::start::direct::Direct;
 use crate::start::pm2::Pm2;
 use crate::start::{Account, Manager};
@@ -37,8 +40,23 @@ pub struct Shared {
     secret: Secret,
     direct: Rc<dyn Manager>,
     runner: Runner,
-    tries: Tries,
+    patience: Patience,
+    /// Releases that are prepared at once: what they do is mostly computing.
+    places: Arc<Semaphore>,
     looks_only: bool,
+}
+
+/// What a command line says of one release, above host.toml.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// The base env layer's file.
+    pub env_base: Option<PathBuf>,
+    /// The local env layer's file.
+    pub env_local: Option<PathBuf>,
+    /// Who runs its processes.
+    pub manager: Option<ManagerKind>,
+    /// Steps that are left out.
+    pub skip: Skip,
 }
 
 /// One app of this host, with its effects.
@@ -47,26 +65,27 @@ pub struct Site {
     pub dir: AppDir,
     /// What it is made of.
     pub service: Service,
-    supply: HostSupply,
+    pub(super) supply: HostSupply,
     processes: AppProcesses,
     clock: SystemClock,
-    retain: Option<u32>,
+    patience: Patience,
+    pub(super) retain: Option<u32>,
     terms: Terms,
 }
 
 impl Shared {
     /// Everything but the apps. Only under the lock: it may make the host's secret.
-    pub fn new(settings: &Settings, tries: Tries) -> Result<Self, AgentError> {
+    pub fn new(settings: &Settings, patience: Patience) -> Result<Self, AgentError> {
         let host = settings.host.clone();
         let secret = host.secret_or_new()?;
-        Self::with_secret(host, settings.environment.clone(), secret, tries)
+        Self::with_secret(host, settings.environment.clone(), secret, patience)
     }
 
     /// The same for a command that only looks: it makes nothing, and needs neither lock nor agent.
     pub fn looking(host: Host, environment: Name) -> Result<Self, AgentError> {
         // Without a secret there is no release whose identity could be compared.
         let secret = host.secret()?.unwrap_or_default();
-        Ok(Self { looks_only: true, ..Self::with_secret(host, environment, secret, Tries::ONCE)? })
+        Ok(Self { looks_only: true, ..Self::with_secret(host, environment, secret, Patience::Once)? })
     }
 
     /// The same where the secret is known to exist.
@@ -74,11 +93,13 @@ impl Shared {
         host: Host,
         environment: Name,
         secret: Secret,
-        tries: Tries,
+        patience: Patience,
     ) -> Result<Self, AgentError> {
         let direct: Rc<dyn Manager> = Rc::new(Direct::of_this_program());
         let runner = Runner::of_this_program();
-        Ok(Self { host, environment, secret, direct, runner, tries, looks_only: false })
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let places = Arc::new(Semaphore::new(processors));
+        Ok(Self { host, environment, secret, direct, runner, patience, places, looks_only: false })
     }
 
     /// The managers of apps that run as this account. pm2 has one home, and so one daemon, for each.
@@ -107,6 +128,11 @@ impl Shared {
 
     /// One app.
     pub fn site(&self, app: &Name, tuning: Tuning) -> Result<Site, AgentError> {
+        self.site_with(app, tuning, &Overrides::default())
+    }
+
+    /// One app, with what was said on a command line.
+    pub fn site_with(&self, app: &Name, tuning: Tuning, overrides: &Overrides) -> Result<Site, AgentError> {
         let config = self.host.config.app(app).unwrap_or_default();
         let dir = self.host.root.app(app, &self.environment, config.dir.as_deref());
         let account = self.host.account(app, config.user.as_deref())?;
@@ -117,18 +143,22 @@ impl Shared {
             dir: dir.clone(),
             roles: self.host.config.roles.clone(),
             account,
-            start: config.start,
+            start: StartOverride { manager: overrides.manager.or(config.start.manager), ..config.start },
             limits: tuning.limits,
             runner: self.runner.clone(),
         };
-        let env_files = EnvFiles { base: None, local: None, dir: config.env_dir, host: config.env };
-        let supply = HostSupply::new(&self.host, self.secret, &service, env_files, self.tries);
+        let (base, local) = (overrides.env_base.clone(), overrides.env_local.clone());
+        let env_files = EnvFiles { base, local, dir: config.env_dir, host: config.env };
+        let places = Arc::clone(&self.places);
+        let supply =
+            HostSupply::new(&self.host, self.secret, &service, env_files, places).without(overrides.skip);
         Ok(Site {
             dir,
             processes: AppProcesses::new(service.clone()),
             service,
             supply,
             clock: SystemClock::default(),
+            patience: self.patience,
             retain: tuning.retain,
             terms: Terms {
                 deploy_env_changes: config.on_env_change == OnEnvChange::Deploy,
@@ -141,7 +171,13 @@ impl Shared {
 impl Site {
     /// What a deploy of this app does to the world.
     pub fn effects(&self) -> Effects<'_> {
-        Effects { disk: &RealDisk, supply: &self.supply, processes: &self.processes, clock: &self.clock }
+        Effects {
+            disk: &RealDisk,
+            supply: &self.supply,
+            processes: &self.processes,
+            clock: &self.clock,
+            patience: self.patience,
+        }
     }
 
     /// The releases of this app.
@@ -223,57 +259,7 @@ impl Site {
             tracing::info_span!("app", name = %self.service.app, environment = %self.service.environment);
         let tick = reconcile(&mut app, self.effects(), wanted, self.terms, asking);
         let tick = tracing::Instrument::instrument(tick, span).await?;
-        if matches!(tick, Tick::Attempted(_))
-            && let Err(error) = forget(&self.dir, &app.quarantine)
-        {
-            tracing::warn!(app = %app.name, %error, "the evidence of old attempts was not removed");
-        }
-        match &tick {
-            Tick::Attempted(entry) if entry.result == Outcome::Removed => self.clear(&app),
-            Tick::Attempted(entry) => self.clean(&app, entry.release.as_ref()).await,
-            Tick::Removed => self.clear(&app),
-            _ => {}
-        }
+        self.tidy(&app, &tick).await;
         Ok(tick)
-    }
-
-    /// Old releases go, after a failure too: bad versions in a row must not fill the disk. Trouble with that never
-    /// changes a verdict.
-    async fn clean(&self, app: &App, desired: Option<&ReleaseRef>) {
-        // What is in service says how many stay, not one that failed.
-        let (_, in_service) = crate::observe::current(app, self.effects()).await;
-        let spec = in_service.and_then(|record| record.spec.retain);
-        let keep = self.retain.or(spec).unwrap_or(RETAIN_RELEASES) as usize;
-        match sweep(&self.dir, &app.history, keep, desired.map(|release| release.name.as_str())) {
-            Ok(gone) if gone.is_empty() => {}
-            Ok(gone) => {
-                tracing::info!(app = %app.name, releases = ?gone, "old releases removed");
-                self.delete_in_the_background();
-            }
-            Err(error) => tracing::warn!(app = %app.name, %error, "old releases were not removed"),
-        }
-    }
-
-    /// Every release of an app that the state removed goes, once nothing of it is in service.
-    fn clear(&self, app: &App) {
-        match clear(&self.dir) {
-            Ok(gone) if gone.is_empty() => {}
-            Ok(gone) => {
-                let kept = self.dir.shared();
-                tracing::info!(app = %app.name, releases = ?gone, kept = %kept.display(), "removed, as the state asks");
-                self.delete_in_the_background();
-            }
-            Err(error) => tracing::warn!(app = %app.name, %error, "its releases were not removed"),
-        }
-    }
-
-    /// What was set aside is deleted on a thread of its own; what a dying agent leaves of it, the next cleaning takes.
-    fn delete_in_the_background(&self) {
-        let dir = self.dir.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = empty_trash(&dir) {
-                tracing::warn!(%error, "what was set aside was not deleted; the next cleaning tries again");
-            }
-        });
     }
 }

@@ -314,6 +314,12 @@ pub(crate) fn set_owner(file: BorrowedFd<'_>, owner: Owner) -> io::Result<()> {
     Ok(rustix::fs::fchown(file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?)
 }
 
+/// Who owns an open file, and its permissions.
+pub(crate) fn ownership(file: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
+    let stat = rustix::fs::fstat(file)?;
+    Ok((stat.st_uid, Facts::from(stat).mode))
+}
+
 /// Makes a file's content, or a directory's names, durable.
 pub(crate) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::fs::fsync(file)?)

@@ -25,6 +25,7 @@ pub mod locator;
 mod make;
 pub mod materialise;
 pub mod name;
+pub mod outside;
 pub mod pack;
 pub mod path;
 pub mod place;
@@ -39,6 +40,7 @@ mod schema;
 mod store;
 pub mod tag;
 pub mod tree;
+pub mod union;
 pub mod verified;
 pub mod verify;
 
