@@ -19,7 +19,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[track_caller]
 fn told(host: &Host, arguments: &[&str]) -> String {
     let said = host.run(arguments);
-    assert!(said.out.lines().all(|line| line.chars().count() <= 80 || line.contains("/tmp/")), "{}", said.out);
+    assert!(
+        said.out.lines().all(|line| line.chars().count() <= 80 || line.contains("/tmp/")),
+        "{}",
+        said.out
+    );
     said.out.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -53,10 +57,16 @@ fn a_broken_deploy() {
     host.want("web", &host.pack_version(version("[\"false\"]").path(), "2.0.0"));
     host.run(&["watch", "--once"]).expect_code(8);
     let status = told(&host, &["status"]);
-    says(&status, &["! web prod OutOfSync Healthy", "2.0.0", "failed here in attempt 2: health check", "1.0.0"]);
+    says(
+        &status,
+        &["! web prod OutOfSync Healthy", "2.0.0", "failed here in attempt 2: health check", "1.0.0"],
+    );
     says(&status, &["runs and is healthy", "`landfall describe web`", "`landfall rollback web prod`"]);
     let describe = told(&host, &["describe", "web"]);
-    says(&describe, &["Attempt 2: Reverted", "Verifying", "Reverting", "HealthCheckFailed", "no table users"]);
+    says(
+        &describe,
+        &["Attempt 2: Reverted", "Verifying", "Reverting", "HealthCheckFailed", "no table users"],
+    );
     says(&describe, &["Quarantine", "not tried again until"]);
 }
 
@@ -122,8 +132,14 @@ fn a_wrong_env_key() {
     host.want("web", &host.pack_version(version("[\"true\"]").with("app/data", b"2").path(), "2.0.0"));
     host.run(&["watch", "--once"]).expect_code(3);
     let status = told(&host, &["status"]);
-    says(&status, &["required keys are not set by any env layer: DATABASE_URL", "1.0.0", "runs and is healthy"]);
-    says(&status, &["next: correct the env files (`landfall doctor` checks them), then `landfall retry web`"]);
+    says(
+        &status,
+        &["required keys are not set by any env layer: DATABASE_URL", "1.0.0", "runs and is healthy"],
+    );
+    says(
+        &status,
+        &["next: correct the env files (`landfall doctor` checks them), then `landfall retry web`"],
+    );
     let doctor = told(&host, &["doctor", "-q"]);
     says(&doctor, &["env required keys are not set by any env layer: DATABASE_URL", env.to_str().unwrap()]);
     host.write("env/.env.prod", "DATABASE_URL=1\n");

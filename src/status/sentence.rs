@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use landfall_store::{ArtifactId, Version};
 
-use super::cause::Cause;
 use super::advice::{self, About};
+use super::cause::Cause;
 use super::{Health, SourceView, View};
 use crate::desired::Place;
 use crate::record::content::Content;
@@ -110,7 +110,9 @@ fn of_cause(view: &View, cause: &Cause, health: Health) -> (String, Option<Strin
         ),
         Cause::WillNotRun(release) => told(
             format!("{} stopped and does not come back; landfall has stopped trying", named(release)),
-            format!("`landfall logs {app}` shows its last words; then `landfall retry {app}`, or deploy another version"),
+            format!(
+                "`landfall logs {app}` shows its last words; then `landfall retry {app}`, or deploy another version"
+            ),
         ),
         Cause::Interrupted(held) => told(
             format!(
@@ -198,7 +200,9 @@ fn attempt(view: &View, journal: &Journal) -> String {
             let why = journal.failure.as_ref().map_or("it failed", |failure| &failure.message);
             format!("{what} to {to}: {why}")
         }
-        stage if stage < Stage::Switching => format!("{what}{}; {} meanwhile", waiting(view, journal), runs(view)),
+        stage if stage < Stage::Switching => {
+            format!("{what}{}; {} meanwhile", waiting(view, journal), runs(view))
+        }
         _ => format!("{what}{}", waiting(view, journal)),
     }
 }
@@ -269,8 +273,7 @@ fn failed(view: &View, entry: &Entry) -> String {
 }
 
 fn again(view: &View, entry: &Entry) -> String {
-    let about =
-        About { app: &view.app, environment: &view.environment, artifact: entry.target.artifact };
+    let about = About { app: &view.app, environment: &view.environment, artifact: entry.target.artifact };
     let Some(failure) = &entry.failure else { return format!("`landfall describe {}`", view.app) };
     let advice = advice::after(failure, &about);
     match (view.agent, entry.next_try()) {

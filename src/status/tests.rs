@@ -443,7 +443,8 @@ fn assert_can_be_typed(told: &str, about: &str) {
 fn every_cause() -> Vec<(&'static str, View)> {
     use crate::desired::{Place, Suspension};
     let suspended = |place| {
-        let why = Suspension { reason: "disk swap".into(), by: "lee".into(), since: None, until: None, place };
+        let why =
+            Suspension { reason: "disk swap".into(), by: "lee".into(), since: None, until: None, place };
         let target = Some(target("a"));
         View { wanted: Desired::Suspended { target, why }, ..running_a_wanting("a") }
     };

@@ -112,12 +112,17 @@ pub fn attempt(report: &Report, attempt: &Attempt) {
     }
     match &entry.after {
         Some(After::Failed(failure)) => indented(report, &format!("after steps: {}", failure.message)),
-        Some(After::CutShort) => indented(report, "after steps: cut short by the end of the agent, not run again"),
+        Some(After::CutShort) => {
+            indented(report, "after steps: cut short by the end of the agent, not run again")
+        }
         Some(After::Superseded) => indented(report, "after steps: left out, a newer state came first"),
         Some(After::Done) | None => {}
     }
     if let Some(next) = entry.next_try() {
-        indented(report, &format!("tried again at {} if nothing changes", local(next, now, &TimeZone::system())));
+        indented(
+            report,
+            &format!("tried again at {} if nothing changes", local(next, now, &TimeZone::system())),
+        );
     }
     if let Some(kept) = &attempt.evidence {
         evidence::lines(kept).into_iter().for_each(|line| report.line(format!("    {line}")));
