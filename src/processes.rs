@@ -9,6 +9,7 @@ use std::rc::Rc;
 use landfall_store::Name;
 use serde::{Deserialize, Serialize};
 
+use crate::adopted::{Adopted, TakeOverError};
 use crate::config::StartOverride;
 use crate::disk::{Disk, RealDisk};
 use crate::effects::{Newer, Processes, Verdict};
@@ -208,6 +209,7 @@ impl AppProcesses {
     async fn start_all(&self, record: &ReleaseRecord) -> Result<(), Failure> {
         let starts = self.starts(record);
         self.launches.borrow_mut().clear();
+        Adopted::take_over(&self.service.dir).await.map_err(not_taken_over)?;
         self.stop_leftovers(&starts).await?;
         for spec in starts {
             let manager = self.manager(spec.manager)?;
@@ -246,7 +248,7 @@ impl AppProcesses {
             health::Verdict::Superseded => Verdict::Superseded,
             health::Verdict::Unhealthy { reason, evidence } => {
                 self.keep_evidence(attempt, &evidence)?;
-                Verdict::Unhealthy(unhealthy(&reason))
+                Verdict::Unhealthy(self.unhealthy(&reason))
             }
         })
     }
@@ -388,6 +390,11 @@ fn host(error: RecordError) -> Failure {
     Failure { class: Class::Host, reason: "RecordFailed".to_owned(), message: error.to_string() }
 }
 
+/// What runs outside landfall goes on; that says nothing of the release.
+fn not_taken_over(error: TakeOverError) -> Failure {
+    Failure { class: Class::Manager, reason: "NotTakenOver".to_owned(), message: error.to_string() }
+}
+
 fn refused(error: StartError) -> Failure {
     let (class, reason) = match &error {
         StartError::ManagerDown { .. } => (Class::Manager, "ManagerDown"),
@@ -399,6 +406,23 @@ fn refused(error: StartError) -> Failure {
 
 fn preflight_failure(class: Class, what: impl ToString) -> Failure {
     Failure { class, reason: "PreflightFailed".to_owned(), message: what.to_string() }
+}
+
+impl AppProcesses {
+    /// Somebody else's process on the app's port may be the app itself, started by other means.
+    fn unhealthy(&self, reason: &health::Reason) -> Failure {
+        let mut failure = unhealthy(reason);
+        if let health::Reason::PortHeld { holder, .. } = reason {
+            let own = |dir: &PathBuf| dir.starts_with(self.service.dir.releases());
+            if !holder.cwd.as_ref().is_some_and(own) {
+                failure.message.push_str(&format!(
+                    "; if that is the app, started by other means: `landfall adopt {} --pid {}`",
+                    self.service.app, holder.pid
+                ));
+            }
+        }
+        failure
+    }
 }
 
 fn unhealthy(reason: &health::Reason) -> Failure {
