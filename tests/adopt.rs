@@ -185,8 +185,8 @@ fn a_python_server_without_any_help_of_ours_is_adopted_and_a_good_deploy_takes_o
 fn without_adoption_the_attempt_says_who_holds_the_port_and_how_to_adopt_it() {
     let (host, port) = (Host::new("prod", ""), Port::free().number);
     let mut old = Old::at(host.dir.join("srv")).started(&host, port);
-    deploy(&host, "new", port).expect_code(9);
-    assert!(old.lives());
+    deploy(&host, "new", port).expect_code(3);
+    assert!(old.lives() && !host.app("web", "prod").join("current").exists());
     let message = host.attempts("web")[0]["failure"]["message"].as_str().unwrap().to_owned();
     for part in [
         &format!("port {port} is held by pid {} (node", old.pid()),

@@ -31,7 +31,7 @@ use crate::recipe::Recipe;
 use crate::record::RecordError;
 use crate::record::history;
 use crate::record::journal::{Failure, Target};
-use crate::release::Tries;
+use crate::retry::Patience;
 use crate::spec::{
     Check, EnvSpec, HEALTH_ATTEMPTS, HEALTH_INTERVAL, HEALTH_SETTLE, HEALTH_SUCCESSES, HEALTH_TIMEOUT,
     HealthSpec, PathsSpec, ReleaseSpec,
@@ -344,7 +344,7 @@ pub async fn record(
     let id = artifact.id().map_err(|error| AdoptError::Artifact(error.to_string()))?;
     let host = Host { store: StoreLocation::Dir(scratch.0.clone()), ..host.clone() };
     let secret = host.secret_or_new().map_err(AgentError::Host)?;
-    let shared = Shared::with_secret(host, environment.clone(), secret, Tries::ONCE)?;
+    let shared = Shared::with_secret(host, environment.clone(), secret, Patience::Once)?;
     let site = shared.site(&plan.app, Tuning::default())?;
     let mut app = site.app()?;
     for dir in site.dir.to_create() {
@@ -353,7 +353,7 @@ pub async fn record(
     let effects = site.effects();
     let fetched = effects.supply.fetch(&id).await.map_err(AdoptError::Release)?;
     if effects.supply.verify(&fetched.release, crate::effects::Depth::Deep).await.is_err() {
-        effects.supply.prepare(&fetched, 0).await.map_err(AdoptError::Release)?;
+        effects.supply.build(&fetched).await.map_err(AdoptError::Release)?;
         link(plan, &site.dir.release(&fetched.release.name))?;
         effects.supply.finish(&fetched).await.map_err(AdoptError::Release)?;
     }
@@ -367,9 +367,12 @@ pub async fn record(
 fn link(plan: &Plan, release: &Path) -> Result<(), AdoptError> {
     for (path, target) in &plan.sorted.shared {
         let link = release.join(path);
-        let made = link.parent().map_or(Ok(()), std::fs::create_dir_all);
-        made.and_then(|()| std::os::unix::fs::symlink(target, &link))
-            .map_err(|source| AdoptError::Io { path: link, source })?;
+        // As a path that is written to it was made empty; only an empty directory is taken away.
+        let made = match std::fs::remove_dir(&link) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => link.parent().map_or(Ok(()), std::fs::create_dir_all),
+        };
+        made.and_then(|()| std::os::unix::fs::symlink(target, &link)).map_err(|source| AdoptError::Io { path: link, source })?;
     }
     Ok(())
 }

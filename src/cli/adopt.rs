@@ -17,7 +17,7 @@ use crate::adopt::{self, AdoptError, Plan, Request, Whence, Wishes};
 use crate::proc::Holder;
 use crate::recipe::Recipe;
 use crate::record::history::{self, Entry};
-use crate::release::Tries;
+use crate::retry::Patience;
 use crate::spec::{Check, Command, ManagerKind};
 use crate::start::pm2::foreign;
 use crate::watch::{Shared, Tuning};
@@ -89,8 +89,8 @@ pub fn run(args: &AdoptArgs, context: &Context) -> Outcome {
         Some(_) => host.secret_or_new().map_err(host_error)?,
         None => host.secret().map_err(host_error)?.unwrap_or_default(),
     };
-    let shared =
-        Shared::with_secret(host.clone(), environment.clone(), secret, Tries::ONCE).map_err(agent_error)?;
+    let shared = Shared::with_secret(host.clone(), environment.clone(), secret, Patience::Once)
+        .map_err(agent_error)?;
     let site = shared.site(&args.app, Tuning::default()).map_err(agent_error)?;
     let app = site.app().map_err(record_error)?;
     if let Some(left) = app.history.left() {

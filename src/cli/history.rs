@@ -263,6 +263,9 @@ mod tests {
             started: "2026-11-18T14:20:03Z".parse().unwrap(),
             took_ms: 38_400,
             stages: vec![],
+            retry_in_ms: None,
+            stopped: false,
+            after: None,
             parent: NO_PARENT,
         }
     }

@@ -23,7 +23,8 @@ use crate::plan::Desired;
 use crate::reconcile::Tick;
 use crate::record::history::Entry;
 use crate::record::journal::Target;
-use crate::release::{Skip, Tries};
+use crate::release::Skip;
+use crate::retry::Patience;
 use crate::spec::ManagerKind;
 use crate::status::{Around, SourceView};
 use crate::watch::{self, Overrides, Shared, Site};
@@ -121,7 +122,8 @@ pub fn run(args: &ReleaseArgs, context: &Context) -> Outcome {
         state_commit: None,
         agent: false,
     };
-    let shared = Shared::with_secret(host, environment.clone(), secret, Tries::ONCE).map_err(agent_error)?;
+    let shared =
+        Shared::with_secret(host, environment.clone(), secret, Patience::Once).map_err(agent_error)?;
     let site = shared.site_with(&app, watch::Tuning::default(), &overrides).map_err(agent_error)?;
     let target = Target {
         by: Some(crate::commit::author(Path::new("."))),

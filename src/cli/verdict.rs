@@ -14,7 +14,7 @@ pub fn code_of(entry: &Entry) -> Exit {
         (Outcome::Refused, Some(Class::Refused)) => Exit::Invalid,
         (Outcome::Refused, _) => Exit::Refused,
         (Outcome::Failed, Some(Class::Supply)) => Exit::Supply,
-        (Outcome::Failed, Some(Class::Prepare | Class::Migrate)) => Exit::Step,
+        (Outcome::Failed, Some(Class::Prepare | Class::Migrate | Class::Transient)) => Exit::Step,
         (Outcome::Failed, _) if entry.stage < Stage::Switching => Exit::Step,
         (Outcome::Failed, _) => Exit::Down,
     }
@@ -28,5 +28,6 @@ pub const fn code_of_hold(hold: &Hold) -> Exit {
         Hold::Invalid(_) => Exit::Invalid,
         Hold::CurrentBroken(_) => Exit::Error,
         Hold::WillNotRun(_) => Exit::Down,
+        Hold::Interrupted(_) => Exit::Refused,
     }
 }

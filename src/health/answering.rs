@@ -1,12 +1,12 @@
 //! Whether an app that landfall did not start answers, and answers itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::attest::Answerer;
 use super::judge::Outcome;
-use super::probe::{Asking, try_once};
+use super::probe::{Asking, port, try_once};
 use crate::spec::HealthSpec;
 use crate::start::Account;
 use crate::step::Runner;
@@ -50,4 +50,9 @@ impl Answering<'_> {
             }
         }
     }
+}
+
+/// The ports that checks ask on this host.
+pub(crate) fn ports(checks: &[HealthSpec], asking: &Asking<'_>) -> BTreeSet<u16> {
+    checks.iter().filter_map(|check| port(check, asking)).collect()
 }

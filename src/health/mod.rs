@@ -14,6 +14,7 @@ mod trial;
 mod verify;
 
 pub use answering::Answering;
+pub(crate) use answering::ports;
 pub use attest::{Answerer, START_HEADER};
 pub use evidence::Evidence;
 pub use judge::{Judgement, Outcome, Policy, Sample, Trouble, Unhealthy, judge};

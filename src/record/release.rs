@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sealed::Sealed;
 use crate::config::StartOverride;
-use crate::spec::ReleaseSpec;
+use crate::spec::{ReleaseSpec, StepKind, StepSpec, applies};
 
 /// A release, by every name it has. What the journal and the history speak of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -68,6 +68,16 @@ pub struct ReleaseRecord {
     pub skipped: Vec<Name>,
     /// The landfall that made it.
     pub landfall: String,
+}
+
+impl ReleaseRecord {
+    /// The steps of this kind that run here, in order.
+    pub fn steps(&self, kind: StepKind) -> impl Iterator<Item = &StepSpec> {
+        let due = move |step: &&StepSpec| {
+            step.kind == kind && applies(&step.roles, &self.roles) && !self.skipped.contains(&step.name)
+        };
+        self.spec.steps.iter().filter(due)
+    }
 }
 
 impl Sealed for ReleaseRecord {
