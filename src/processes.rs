@@ -471,10 +471,10 @@ impl AppProcesses {
     /// Somebody else's process on the app's port may be the app itself, started by other means.
     fn unhealthy(&self, reason: &health::Reason) -> Failure {
         let mut failure = unhealthy(reason);
-        if let health::Reason::PortHeld { holder, .. } = reason {
-            if !self.works_in_a_release(holder) {
-                failure.message.push_str(&self.to_adopt(holder));
-            }
+        if let health::Reason::PortHeld { holder, .. } = reason
+            && !self.works_in_a_release(holder)
+        {
+            failure.message.push_str(&self.to_adopt(holder));
         }
         failure
     }

@@ -49,58 +49,120 @@ const LAYER: &str = "app";
 
 /// Why a running app cannot be adopted. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "each message says what its fields are")]
 pub enum AdoptError {
+    /// Nothing has this pid.
     #[error("there is no process {0}")]
     NoProcess(u32),
+    /// Another account's process.
     #[error("process {0} may not be looked at by this account")]
     Unreadable(u32),
+    /// That pm2 does not run.
     #[error("no pm2 daemon lives for PM2_HOME {}", .0.display())]
     NoPm2(PathBuf),
+    /// That pm2 runs nothing of this name.
     #[error("no process runs under the name `{name}` in the pm2 of {}", .home.display())]
-    NoEntry { name: String, home: PathBuf },
+    NoEntry {
+        /// The name.
+        name: String,
+        /// Its `PM2_HOME`.
+        home: PathBuf,
+    },
+    /// That pm2 did not tell.
     #[error("pm2 in {}: {why}", .home.display())]
-    Pm2 { home: PathBuf, why: String },
+    Pm2 {
+        /// Its `PM2_HOME`.
+        home: PathBuf,
+        /// What it said.
+        why: String,
+    },
+    /// A tree without a process.
     #[error("no process works in {}", .0.display())]
     NothingRuns(PathBuf),
+    /// Processes of two directories.
     #[error("what runs works in {}, not in {}", .runs.display(), .current.display())]
-    Elsewhere { current: PathBuf, runs: PathBuf },
+    Elsewhere {
+        /// The one that was meant.
+        current: PathBuf,
+        /// The other.
+        runs: PathBuf,
+    },
+    /// There is nothing left to copy.
     #[error("process {pid} works in {}, which was removed", .tree.display())]
-    TreeRemoved { pid: u32, tree: PathBuf },
+    TreeRemoved {
+        /// The process.
+        pid: u32,
+        /// Where it worked.
+        tree: PathBuf,
+    },
+    /// A directory of everything.
     #[error("{} is no directory of one app", .0.display())]
     NotAnApp(PathBuf),
+    /// Its arguments are a title.
     #[error("process {0} has overwritten its arguments: how it was started cannot be read")]
     Untold(u32),
+    /// The release would run with other rights.
     #[error("the app runs as `{runs}`, and landfall would run it as `{would}`")]
-    OtherUser { runs: String, would: String },
+    OtherUser {
+        /// The account it runs as.
+        runs: String,
+        /// That of host.toml, else landfall's own.
+        would: String,
+    },
+    /// Some of them, as `link → target`.
     #[error("links lead out of the tree: {}", .0.join(", "))]
     LinksOutside(Vec<String>),
+    /// A copy would be torn, and read-only in a release.
     #[error("process {pid} has `{path}` open for writing in its tree")]
-    Writes { pid: u32, path: String },
+    Writes {
+        /// The process.
+        pid: u32,
+        /// The file.
+        path: String,
+    },
+    /// How many.
     #[error("{0} files of the tree may not be read by everybody; as private files they are too many")]
     TooManyPrivate(usize),
+    /// Which file.
     #[error("`{0}` may not be read by everybody, and is too large for a private file")]
     PrivateTooLarge(String),
+    /// A shared path.
     #[error("{} is not a directory", .0.display())]
     NotADirectory(PathBuf),
-    #[error("no env file can carry the value of {}", .0.join(", "))]
-    EnvUntold(Vec<String>),
+    /// What the check saw.
     #[error("what runs does not answer for itself: {0}")]
     NotProved(String),
+    /// There is nothing to adopt.
     #[error("landfall runs `{app}` here already, in release {release}")]
-    RunsAlready { app: Name, release: String },
+    RunsAlready {
+        /// The app.
+        app: Name,
+        /// Its release.
+        release: String,
+    },
+    /// The system refused.
     #[error("{path}: {source}")]
-    Io { path: PathBuf, source: io::Error },
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Its tree.
     #[error(transparent)]
     Scan(#[from] ScanError),
+    /// The copy of it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// landfall's own records.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// This host.
     #[error(transparent)]
     Agent(#[from] AgentError),
+    /// Its release could not be made.
     #[error("{}", .0.message)]
     Release(Failure),
+    /// Its files make no artifact.
     #[error("{0}")]
     Artifact(String),
 }
@@ -134,7 +196,6 @@ impl AdoptError {
                 "`chmod -R o+rX` what is no secret: releases may be read by everybody on the host".to_owned()
             }
             Self::PrivateTooLarge(_) => "--exclude PATH, or make it readable if it is no secret".to_owned(),
-            Self::EnvUntold(_) => "restart the app without them, or with other quotes in them".to_owned(),
             Self::NotProved(_) => "--http URL says what to ask it; is it the process that serves?".to_owned(),
             Self::RunsAlready { app, .. } => format!("`landfall status {app}` shows it"),
             _ => return None,
@@ -372,7 +433,8 @@ fn link(plan: &Plan, release: &Path) -> Result<(), AdoptError> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => link.parent().map_or(Ok(()), std::fs::create_dir_all),
         };
-        made.and_then(|()| std::os::unix::fs::symlink(target, &link)).map_err(|source| AdoptError::Io { path: link, source })?;
+        made.and_then(|()| std::os::unix::fs::symlink(target, &link))
+            .map_err(|source| AdoptError::Io { path: link, source })?;
     }
     Ok(())
 }

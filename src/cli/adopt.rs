@@ -152,10 +152,7 @@ fn pm2_home(args: &AdoptArgs) -> Result<PathBuf, CliError> {
 /// Exactly what is and what will be done.
 fn tell(plan: &Plan, report: Report) {
     let row = |name: &str, text: String| report.say(format!("  {name:<12}{text}"));
-    report.say(format!(
-        "adopting {} as it runs",
-        report.tone_err(&plan.spec.version.to_string(), Tone::Strong)
-    ));
+    report.say(format!("adopting {} as it runs", report.tone_err(plan.spec.version.as_ref(), Tone::Strong)));
     for holder in plan.found.processes.iter().filter_map(|id| Holder::of(*id)) {
         row("process", holder.to_string());
     }
