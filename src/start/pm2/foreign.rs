@@ -28,7 +28,7 @@ pub fn daemon(home: &Path) -> Option<ProcessId> {
 
 /// Live workers of this name under this `PM2_HOME`, oldest first.
 pub fn workers(home: &Path, name: &str) -> Vec<ProcessId> {
-    workers::workers_of_any(home, name)
+    workers::workers(home, name)
 }
 
 /// The `pm2` on a search path.

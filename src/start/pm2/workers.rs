@@ -58,7 +58,7 @@ pub(super) fn entry_of(pid: u32) -> Option<(PathBuf, String)> {
         Some(json) => named_in(json.as_bytes())?,
         None => value(b"pm_id").and(value(b"name"))?,
     };
-    workers_of_any(&home, &name).iter().any(|id| id.pid == pid).then_some((home, name))
+    workers(&home, &name).iter().any(|id| id.pid == pid).then_some((home, name))
 }
 
 fn sorted(ids: impl Iterator<Item = ProcessId>) -> Vec<ProcessId> {
