@@ -421,6 +421,12 @@ impl<'a> Attempt<'a> {
     }
 
     async fn start_and_verify(&mut self, record: &ReleaseRecord) -> Result<Verdict, RecordError> {
+        // Where nothing runs that could answer, every byte is looked at instead.
+        if self.effects.processes.starts_nothing(record)
+            && let Err(failure) = self.effects.supply.verify(&record.release, Depth::Deep).await
+        {
+            return Ok(Verdict::Unhealthy(failure));
+        }
         let number = self.journal.attempt;
         if let Err(failure) =
             self.effects.processes.start(record, number).instrument(span(Stage::Starting)).await

@@ -24,6 +24,7 @@ mod ls;
 mod pack;
 mod plan;
 mod progress;
+mod promote;
 mod push;
 mod quickstart;
 mod rollback;
@@ -148,6 +149,12 @@ pub enum Command {
     /// host most recently, other than the one that should run now; on a machine that never ran the app, to the
     /// one that the state's git log names before it.
     Rollback(rollback::Rollback),
+    /// Say that one environment should run what another should.
+    ///
+    /// The same edit of the state as a deploy: one target, one commit. What is taken is what the state asks for in
+    /// the other environment. An artifact that was packed for that environment alone is refused (3), and so is one
+    /// that the state blocks or that failed there on this host (10).
+    Promote(promote::Promote),
     /// Show what this host's agent would do for the state as it is now, and do nothing.
     ///
     /// For every app: from which artifact to which, files added, changed and removed, bytes to fetch, where a
@@ -206,6 +213,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::History(args) => history::run(&args, context),
         Command::Deploy(args) => deploy::run(&args, context),
         Command::Rollback(args) => rollback::run(&args, context),
+        Command::Promote(args) => promote::run(&args, context),
         Command::Plan(args) => plan::run(&args, context),
         Command::State(command) => state::run(&command, context),
         Command::Describe(args) => describe::run(&args, context),
