@@ -1,14 +1,19 @@
 //! What a deploy does to the world, behind few traits, so that the flow itself can be read and simulated.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use landfall_store::{ArtifactId, Digest};
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::disk::Disk;
 use crate::pending::Pending;
 use crate::plan::Running;
 use crate::record::journal::Failure;
 use crate::record::release::{ReleaseRecord, ReleaseRef};
+use crate::retry::Patience;
+use crate::spec::StepSpec;
 
 /// An artifact brought to this host and bound to its env: everything needed to build its release.
 #[derive(Debug, Clone)]
@@ -48,12 +53,32 @@ pub struct Known {
 pub trait Supply {
     /// What the artifact would be, if its manifest and env layers are on the host and its env resolves.
     fn known<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Option<Known>>;
-    /// Moves what the host lacks and resolves the env. Tries are bounded inside.
+    /// Moves what the host lacks and resolves the env: one try. May be dropped at any moment.
     fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Failure>>;
-    /// Builds the release directory and runs the prepare steps in it.
-    fn prepare<'a>(&'a self, fetched: &'a Fetched, attempt: u64) -> Pending<'a, Result<(), Failure>>;
-    /// Runs the migrate steps. Never interrupted.
-    fn migrate<'a>(&'a self, fetched: &'a Fetched, attempt: u64) -> Pending<'a, Result<(), Failure>>;
+    /// Waits for a place among the releases that are prepared at once on this host.
+    fn place<'a>(&'a self) -> Pending<'a, Place>;
+    /// Builds the release directory afresh, whatever an earlier try left there.
+    fn build<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>>;
+    /// Runs one step to its end, or until `give_way` ends: then everything it started is ended first.
+    fn step<'a>(
+        &'a self,
+        record: &'a ReleaseRecord,
+        step: &'a StepSpec,
+        attempt: u64,
+        give_way: Pending<'a, ()>,
+    ) -> Pending<'a, Result<Stepped, Failure>>;
+    /// Whether this host runs migrate steps; if not, it waits for their checks.
+    fn migrates(&self) -> bool;
+    /// Runs a migrate step's check once. What it complains of; none: another host has migrated.
+    fn check<'a>(
+        &'a self,
+        record: &'a ReleaseRecord,
+        step: &'a StepSpec,
+        attempt: u64,
+        give_way: Pending<'a, ()>,
+    ) -> Pending<'a, Result<Option<String>, Failure>>;
+    /// Drops a release that was not prepared to its end. One that was stays.
+    fn discard<'a>(&'a self, release: &'a ReleaseRef) -> Pending<'a, Result<(), Failure>>;
     /// Freezes the directory, hashes its tree, and marks it prepared, durably.
     fn finish<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>>;
     /// Reads what the release directory of this name is, without comparing its files.
@@ -65,8 +90,31 @@ pub trait Supply {
         release: &'a ReleaseRef,
         depth: Depth,
     ) -> Pending<'a, Result<ReleaseRecord, Failure>>;
-    /// Runs the `after` steps; what they say never changes the verdict.
-    fn after<'a>(&'a self, record: &'a ReleaseRecord, attempt: u64) -> Pending<'a, Result<(), Failure>>;
+}
+
+/// A place among the releases that are prepared at once; dropping it frees it.
+#[derive(Debug)]
+pub struct Place(#[expect(dead_code, reason = "held, never read")] Option<OwnedSemaphorePermit>);
+
+impl Place {
+    /// One of a bounded number.
+    pub const fn one_of_few(permit: OwnedSemaphorePermit) -> Self {
+        Self(Some(permit))
+    }
+
+    /// One of any number.
+    pub const fn free() -> Self {
+        Self(None)
+    }
+}
+
+/// How a step ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stepped {
+    /// It ran to its end.
+    Done,
+    /// It was ended because something newer is wanted.
+    GaveWay,
 }
 
 /// What watching a started release ended in.
@@ -89,6 +137,9 @@ pub trait Processes {
     fn starts_nothing(&self, record: &ReleaseRecord) -> bool;
     /// How the processes of this release run.
     fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Running>;
+    /// Whether the managers of this release can be asked to start it. Asked before the switch, so that one that
+    /// is down costs nothing that runs.
+    fn ready<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>>;
     /// A trial run beside the running release.
     fn preflight<'a>(
         &'a self,
@@ -119,6 +170,8 @@ pub trait Clock {
     fn wall(&self) -> Timestamp;
     /// Milliseconds on a clock that never jumps.
     fn monotonic_ms(&self) -> u64;
+    /// Waits, on the clock that never jumps.
+    fn sleep<'a>(&'a self, pause: Duration) -> Pending<'a, ()>;
     /// When the machine came up, by the wall clock as it is now.
     fn booted(&self) -> Timestamp;
 }
@@ -142,6 +195,10 @@ impl Clock for SystemClock {
         u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    fn sleep<'a>(&'a self, pause: Duration) -> Pending<'a, ()> {
+        Box::pin(tokio::time::sleep(pause))
+    }
+
     fn booted(&self) -> Timestamp {
         let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let up = SignedDuration::from_secs(up.tv_sec);
@@ -160,4 +217,6 @@ pub struct Effects<'a> {
     pub processes: &'a dyn Processes,
     /// Time.
     pub clock: &'a dyn Clock,
+    /// How often what lies outside the release is tried.
+    pub patience: Patience,
 }

@@ -1,5 +1,7 @@
 //! Named moments of an attempt at which tests kill the agent. Without the feature `sim` there are none.
 
+use std::time::Duration;
+
 use crate::record::journal::Stage;
 
 /// Moments around a stage.
@@ -28,3 +30,16 @@ pub fn reach(stage: Stage, edge: Edge) {
 /// Passes a moment.
 #[cfg(not(feature = "sim"))]
 pub const fn reach(_: Stage, _: Edge) {}
+
+/// A pause between tries. With `sim`, `LANDFALL_PAUSES=<factor>` shortens all of them alike.
+#[cfg(feature = "sim")]
+pub fn hastened(pause: Duration) -> Duration {
+    let by = std::env::var("LANDFALL_PAUSES").ok().and_then(|by| by.parse::<f64>().ok());
+    by.map_or(pause, |by| pause.mul_f64(by))
+}
+
+/// A pause between tries.
+#[cfg(not(feature = "sim"))]
+pub const fn hastened(pause: Duration) -> Duration {
+    pause
+}

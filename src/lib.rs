@@ -39,6 +39,7 @@ pub mod reconcile;
 pub mod record;
 pub mod recover;
 pub mod release;
+pub mod retry;
 pub mod source;
 pub mod spec;
 pub mod start;

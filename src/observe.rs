@@ -95,7 +95,7 @@ fn recent(app: &App, clock: &dyn Clock, desired: &Desired, current: &Current) ->
     let not_supplied = entries.last().is_some_and(|entry| {
         let class = entry.failure.as_ref().map(|failure| failure.class);
         matches!(desired, Desired::Target(target) if target.artifact == entry.target.artifact)
-            && matches!(class, Some(Class::Supply | Class::Host))
+            && matches!(class, Some(Class::Supply | Class::Transient | Class::Manager | Class::Host))
     });
     // What an operator forgave does not count any more.
     let counts = |entry: &&Entry| entry.attempt > app.controls.forgiven;
@@ -105,6 +105,8 @@ fn recent(app: &App, clock: &dyn Clock, desired: &Desired, current: &Current) ->
             && matches!(entry.stage, Stage::Starting | Stage::Verifying)
             && entry.release.as_ref() == current.release()
             && entry.started >= booted
+            // A manager that is down says nothing about the release.
+            && entry.failure.as_ref().is_none_or(|failure| failure.class.blames_the_release())
     });
     let now = clock.wall();
     let heals = entries.iter().rev().take_while(counts).take_while(|entry| {

@@ -13,7 +13,7 @@ use crate::record::controls::Fresh;
 use crate::record::journal::Journal;
 use crate::record::quarantine::Quarantine;
 use crate::record::release::ReleaseRecord;
-use crate::release::Tries;
+use crate::retry::Patience;
 use crate::watch::{Accepted, AgentError, Shared, desired};
 
 /// The decision, and all it rests on.
@@ -74,7 +74,7 @@ async fn on_a_known_host(
     wanted: Desired,
     secret: Secret,
 ) -> Result<Outlook, AgentError> {
-    let shared = Shared::with_secret(host.clone(), environment.clone(), secret, Tries::ONCE)?;
+    let shared = Shared::with_secret(host.clone(), environment.clone(), secret, Patience::Once)?;
     let site = shared.site(app, accepted.tuning(app, environment))?;
     let mut seen = site.app()?;
     let now = Timestamp::now();

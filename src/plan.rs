@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use crate::desired::Suspension;
 use crate::record::controls::{Fresh, Pin};
 use crate::record::journal::{Drift, Failure, Target};
-use crate::record::quarantine::Quarantine;
+use crate::record::quarantine::{Interrupted, Quarantine};
 use crate::record::release::ReleaseRef;
 
 pub use crate::desired::Desired;
@@ -175,6 +175,8 @@ pub enum Hold {
     CurrentBroken(String),
     /// What runs stopped and did not come back.
     WillNotRun(ReleaseRef),
+    /// Two attempts in a row were cut short in the same stage.
+    Interrupted(Interrupted),
 }
 
 /// Why a release is not tried.
@@ -206,6 +208,13 @@ impl fmt::Display for Hold {
                 "{} {} stopped too often and is not started again ({FAILED_RESTARTS_MAX} times in 5 minutes)",
                 release.version,
                 release.artifact.short()
+            ),
+            Self::Interrupted(held) => write!(
+                f,
+                "the agent died twice in a row while it was {} {}, the last time in attempt {}",
+                held.stage,
+                held.artifact.short(),
+                held.attempt
             ),
         }
     }
@@ -243,7 +252,7 @@ pub fn decide(facts: &Facts) -> Plan {
     let Some((release, heals)) = drift(facts) else {
         return match &facts.current {
             Current::Moved(why) if facts.left.is_none() => Plan::Hold(Hold::CurrentBroken(why.clone())),
-            _ => towards_the_desired(facts, facts.current.release()),
+            _ => rather_proved(towards_the_desired(facts, facts.current.release()), facts),
         };
     };
     // What the state asks for is compared with what landfall left, not with what somebody made of it.
@@ -265,8 +274,15 @@ fn towards_the_desired(facts: &Facts, linked: Option<&ReleaseRef>) -> Plan {
     if let Some(env_changed) = is_what_runs(facts, linked, target) {
         return Plan::InSync { env_changed };
     }
+    if target.unstarted && is_linked(facts) {
+        return Plan::InSync { env_changed: false };
+    }
     if let Some(refusal) = quarantined(facts, target) {
         return Plan::Refuse(refusal);
+    }
+    let identity = facts.candidate.as_ref().map(|candidate| candidate.release.identity);
+    if let Some(held) = facts.quarantine.holds(target.artifact, identity) {
+        return Plan::Hold(Hold::Interrupted(held.clone()));
     }
     let reuse = facts
         .candidate
@@ -274,6 +290,37 @@ fn towards_the_desired(facts: &Facts, linked: Option<&ReleaseRef>) -> Plan {
         .filter(|candidate| candidate.prepared)
         .map(|candidate| candidate.release.clone());
     Plan::Deploy { target: target.clone(), reuse }
+}
+
+/// What is linked may never have proved itself: a newer state came while it was on trial. If nothing newer can
+/// take its place now, the last healthy release does.
+fn rather_proved(plan: Plan, facts: &Facts) -> Plan {
+    let stuck = match &plan {
+        Plan::Refuse(_) | Plan::Hold(Hold::Interrupted(_)) => true,
+        Plan::Deploy { .. } => facts.recent.not_supplied,
+        _ => false,
+    };
+    let stuck = stuck && matches!(facts.desired, Desired::Target(_) | Desired::Blocked { .. });
+    match (facts.current.release(), facts.healthy.first()) {
+        (Some(current), Some(proved)) if stuck && current != proved => {
+            Plan::Deploy { target: going_back_to(proved), reuse: Some(proved.clone()) }
+        }
+        _ => plan,
+    }
+}
+
+fn going_back_to(release: &ReleaseRef) -> Target {
+    Target {
+        by: Some("landfall".to_owned()),
+        why: Some("what is in service never proved healthy, and what is wanted cannot be had".to_owned()),
+        ..Target::of(release.artifact)
+    }
+}
+
+/// Whether `current` names the candidate: all there is to do for a release that is not to be started.
+fn is_linked(facts: &Facts) -> bool {
+    let candidate = facts.candidate.as_ref().map(|candidate| candidate.release.identity);
+    facts.current.release().is_some_and(|current| Some(current.identity) == candidate)
 }
 
 /// Back to the release a person chose on this host, and no further.
@@ -377,7 +424,7 @@ pub fn revert_target(healthy: &[ReleaseRef], failed: Option<&ReleaseRef>) -> Opt
 mod tests {
     use super::*;
     use crate::desired::Place;
-    use crate::record::journal::Class;
+    use crate::record::journal::{Class, Stage};
     use crate::record::quarantine::Quarantined;
     use jiff::Timestamp;
     use landfall_store::{ArtifactId, Digest};
@@ -432,6 +479,7 @@ mod tests {
                 since: Timestamp::UNIX_EPOCH,
                 left,
             }],
+            interrupted: None,
         }
     }
 
@@ -481,6 +529,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_only_to_be_switched_to_is_done_once_it_is_linked_and_is_not_started() {
+        let unstarted = Desired::Target(Target { unstarted: true, ..target("b") });
+        let never_proved =
+            Facts { desired: unstarted, healthy: Vec::new(), left: None, ..running_a_wanting("b") };
+        assert!(matches!(decide(&never_proved), Plan::Deploy { .. }));
+        let linked = Facts { current: Current::Release(release("b")), running: Running::No, ..never_proved };
+        assert_eq!(decide(&linked), Plan::InSync { env_changed: false });
+    }
+
+    #[test]
     fn a_linked_release_that_never_proved_healthy_is_tried_not_trusted() {
         let facts = Facts { healthy: vec![release("z")], left: None, ..running_a_wanting("a") };
         assert_eq!(decide(&facts), Plan::Deploy { target: target("a"), reuse: Some(release("a")) });
@@ -523,6 +581,46 @@ mod tests {
         let mut facts = Facts { running: Running::No, ..running_a_wanting("a") };
         facts.recent.failed_restarts = FAILED_RESTARTS_MAX;
         assert_eq!(decide(&facts), Plan::Hold(Hold::WillNotRun(release("a"))));
+    }
+
+    #[test]
+    fn an_unproved_release_does_not_stay_in_service_when_nothing_newer_can_take_its_place() {
+        // `b` was on trial when `c` came.
+        let linked = Current::Release(release("b"));
+        let on_trial = Facts { current: linked, left: Some(release("b")), ..running_a_wanting("c") };
+        let back =
+            |facts: &Facts| matches!(decide(facts), Plan::Deploy { reuse: Some(r), .. } if r == release("a"));
+        assert!(!back(&on_trial), "`c` is tried first");
+        let refused = Facts { quarantine: quarantine("c", false), ..on_trial.clone() };
+        assert!(back(&refused));
+        let blocked = Desired::Blocked { target: target("c"), reason: "r".into() };
+        assert!(back(&Facts { desired: blocked, ..on_trial.clone() }));
+        let mut not_supplied = on_trial.clone();
+        not_supplied.recent.not_supplied = true;
+        assert!(back(&not_supplied));
+        not_supplied.current = Current::Release(release("a"));
+        not_supplied.left = Some(release("a"));
+        assert!(!back(&not_supplied), "`a` proved itself and stays");
+        let suspended = Facts { desired: Desired::NotInState, ..refused };
+        assert!(!back(&suspended), "what runs stays when the state says nothing of it");
+    }
+
+    #[test]
+    fn a_release_whose_attempts_were_cut_short_twice_is_held_until_something_changes() {
+        let mut facts = running_a_wanting("b");
+        let held = Interrupted {
+            artifact: target("b").artifact,
+            identity: Some(release("b").identity),
+            stage: Stage::Preparing,
+            attempt: 3,
+        };
+        facts.quarantine.interrupted = Some(held.clone());
+        assert_eq!(decide(&facts), Plan::Hold(Hold::Interrupted(held)));
+        let mut other_env = facts.clone();
+        other_env.candidate.as_mut().unwrap().release.identity = Digest::of(b"another env");
+        assert!(matches!(decide(&other_env), Plan::Deploy { .. }));
+        assert!(facts.quarantine.moved_to(target("a").artifact), "the state has been elsewhere");
+        assert!(matches!(decide(&facts), Plan::Deploy { .. }));
     }
 
     #[test]

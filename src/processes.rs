@@ -101,7 +101,7 @@ impl AppProcesses {
             .start
             .iter()
             .filter(|start| applies(&start.roles, &self.service.roles))
-            .map(|start| self.service.start.apply(start))
+            .map(|start| record.start.unwrap_or(self.service.start).apply(start))
             .collect()
     }
 
@@ -339,6 +339,16 @@ impl Processes for AppProcesses {
                 tracing::warn!(app = %self.service.app, %failure.message, "cannot tell whether it runs");
                 Running::No
             })
+        })
+    }
+
+    fn ready<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async {
+            for start in self.starts(record) {
+                let slot = self.slot(&start.name);
+                self.manager(start.manager)?.ready(&slot).await.map_err(refused)?;
+            }
+            Ok(())
         })
     }
 

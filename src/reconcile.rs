@@ -111,7 +111,7 @@ async fn finish(
         Recovery::Hold(why) => return Ok(Some(Tick::Held(Hold::CurrentBroken(why)))),
         Recovery::Resume { .. } => deploy::resume(app, effects, journal, asking).await?,
         Recovery::Removed => deploy::removed(app, effects, journal)?,
-        Recovery::Commit { .. } => deploy::commit(app, effects, journal).await?,
+        Recovery::Commit { .. } => deploy::commit(app, effects, journal, asking).await?,
         Recovery::Revert { crashed_again } => deploy::revert(app, effects, journal, crashed_again).await?,
     };
     Ok(Some(Tick::Attempted(Box::new(entry))))

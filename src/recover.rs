@@ -61,7 +61,7 @@ pub fn recover(journal: &Journal, current: &Current, last: Option<&Entry>) -> Re
         ),
         (Stage::Committing, Some(to)) => Recovery::Commit { release: to.clone() },
         (Stage::Switching | Stage::Starting | Stage::Verifying, Some(to)) => {
-            if journal.resumed < RESUMES_MAX {
+            if journal.resumed < RESUMES_MAX || journal.stopped {
                 Recovery::Resume { release: to.clone() }
             } else if journal.heals.is_some() {
                 // It proved healthy before: there is nothing to go back from. Healing begins anew if it must.
@@ -107,6 +107,9 @@ mod tests {
             failure: None,
             started: Timestamp::UNIX_EPOCH,
             stages: vec![],
+            waiting: None,
+            stopped: false,
+            after: None,
         }
     }
 
@@ -135,6 +138,13 @@ mod tests {
             let second = Journal { resumed: 1, ..first };
             assert_eq!(recover(&second, &at("b"), None), Recovery::Revert { crashed_again: true }, "{stage}");
         }
+    }
+
+    #[test]
+    fn an_agent_that_was_stopped_in_an_orderly_way_counts_as_no_crash() {
+        let crashed_before = Journal { resumed: 1, stopped: true, ..journal(Stage::Verifying) };
+        let expected = Recovery::Resume { release: release("b") };
+        assert_eq!(recover(&crashed_before, &at("b"), None), expected);
     }
 
     #[test]

@@ -69,6 +69,12 @@ pub enum ArchiveError {
         /// The option that does.
         option: &'static str,
     },
+    /// Files, and no word on what to do with them.
+    #[error("{path}: it has no landfall.toml, so nothing says how it is prepared, started and checked")]
+    NoRecipe {
+        /// The archive.
+        path: PathBuf,
+    },
     /// The environment is not one of the recipe in the archive.
     #[error("{path}: its recipe has no environment `{environment}`")]
     UnknownEnvironment {
@@ -119,6 +125,9 @@ impl ArchiveError {
             Self::Another { .. } => "an exported archive keeps what it is; leave the option out",
             Self::Unnamed { option, .. } => {
                 return Some(format!("say {option}, or put a landfall.toml into it"));
+            }
+            Self::NoRecipe { .. } => {
+                "`landfall init` writes a recipe: put it at the top of the archive, or make the archive with `landfall pack --archive`"
             }
             Self::PackedModules { .. } => {
                 "a light artifact never carries node_modules: make the archive without it"

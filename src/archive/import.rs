@@ -41,6 +41,8 @@ pub struct ImportRequest<'a> {
     pub spool_dir: &'a Path,
     /// Whether the version may be taken from another artifact.
     pub move_version: bool,
+    /// Whether it is refused, before anything of it is stored, if nothing says how it is released.
+    pub must_start: bool,
 }
 
 /// Reads an archive to its end, checks all of it, and stores it as an artifact.
@@ -146,6 +148,9 @@ fn as_it_was(request: &ImportRequest<'_>, artifact: &Artifact) -> Result<Artifac
 fn fresh(request: &ImportRequest<'_>, imported: &Imported) -> Result<(Artifact, Vec<Tree>), ArchiveError> {
     let tree = imported.trees.first().cloned().unwrap_or_default();
     let recipe = recipe_of(request, imported)?;
+    if recipe.is_none() && request.must_start {
+        return Err(ArchiveError::NoRecipe { path: request.archive.to_owned() });
+    }
     let app = request.app.or(recipe.as_ref().map(|recipe| &recipe.app));
     let app = app.ok_or_else(|| unnamed(request, "app", "--app"))?.clone();
     let version = version(request, imported, recipe.as_ref(), &tree)?;

@@ -57,6 +57,7 @@ pub fn import(args: &Import, context: &Context) -> Outcome {
         store: &store,
         spool_dir: &spool_dir,
         move_version: args.move_version,
+        must_start: false,
     })
     .map_err(archive_error)?;
     drop(progress);

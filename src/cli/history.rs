@@ -229,7 +229,9 @@ fn why(entry: &Entry) -> String {
 const fn result_tone(result: Result_) -> Tone {
     match result {
         Result_::Healthy | Result_::Removed => Tone::Good,
-        Result_::Reverted | Result_::Superseded | Result_::Interrupted => Tone::Changing,
+        Result_::Reverted | Result_::Superseded | Result_::Interrupted | Result_::Unverified => {
+            Tone::Changing
+        }
         Result_::Failed | Result_::Refused => Tone::Bad,
     }
 }
@@ -261,6 +263,9 @@ mod tests {
             started: "2026-11-18T14:20:03Z".parse().unwrap(),
             took_ms: 38_400,
             stages: vec![],
+            retry_in_ms: None,
+            stopped: false,
+            after: None,
             parent: NO_PARENT,
         }
     }

@@ -6,6 +6,7 @@ pub mod exit;
 pub mod report;
 
 mod archive;
+mod attached;
 mod change;
 mod completions;
 mod deploy;
@@ -27,9 +28,11 @@ mod progress;
 mod promote;
 mod push;
 mod quickstart;
+mod release;
 mod rollback;
 mod schema;
 mod show;
+mod stages;
 mod state;
 mod status;
 mod text;
@@ -166,6 +169,7 @@ pub enum Command {
     Describe(describe::DescribeArgs),
     Logs(logs::LogsArgs),
     Exec(exec::ExecArgs),
+    Release(release::ReleaseArgs),
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
     Install(install::Install),
@@ -219,6 +223,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Describe(args) => describe::run(&args, context),
         Command::Logs(args) => logs::run(&args, context),
         Command::Exec(args) => exec::run(&args, context),
+        Command::Release(args) => release::run(&args, context),
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Install(args) => install::install(&args, context),

@@ -8,13 +8,13 @@ use crate::record::journal::{Class, Stage};
 /// The code of an attempt.
 pub fn code_of(entry: &Entry) -> Exit {
     match (entry.result, entry.failure.as_ref().map(|failure| failure.class)) {
-        (Outcome::Healthy | Outcome::Removed, _) => Exit::Done,
+        (Outcome::Healthy | Outcome::Removed | Outcome::Unverified, _) => Exit::Done,
         (Outcome::Reverted, _) => Exit::Reverted,
         (Outcome::Superseded | Outcome::Interrupted, _) => Exit::Differs,
         (Outcome::Refused, Some(Class::Refused)) => Exit::Invalid,
         (Outcome::Refused, _) => Exit::Refused,
         (Outcome::Failed, Some(Class::Supply)) => Exit::Supply,
-        (Outcome::Failed, Some(Class::Prepare | Class::Migrate)) => Exit::Step,
+        (Outcome::Failed, Some(Class::Prepare | Class::Migrate | Class::Transient)) => Exit::Step,
         (Outcome::Failed, _) if entry.stage < Stage::Switching => Exit::Step,
         (Outcome::Failed, _) => Exit::Down,
     }
@@ -28,5 +28,6 @@ pub const fn code_of_hold(hold: &Hold) -> Exit {
         Hold::Invalid(_) => Exit::Invalid,
         Hold::CurrentBroken(_) => Exit::Error,
         Hold::WillNotRun(_) => Exit::Down,
+        Hold::Interrupted(_) => Exit::Refused,
     }
 }

@@ -118,7 +118,7 @@ pub fn wait(
     }
 }
 
-fn tell_stage(journal: &Journal, report: Report) {
+pub(super) fn tell_stage(journal: &Journal, report: Report) {
     let (word, release) = match journal.stage {
         Stage::Reverting => (" to", &journal.healthy),
         _ => ("", &journal.to),
@@ -127,10 +127,10 @@ fn tell_stage(journal: &Journal, report: Report) {
     report.say(format!("  {}{name}", report.tone_err(&journal.stage.to_string(), Tone::Changing)));
 }
 
-fn tell_verdict(entry: &Entry, report: Report) {
+pub(super) fn tell_verdict(entry: &Entry, report: Report) {
     let tone = match entry.result {
         Outcome::Healthy | Outcome::Removed => Tone::Good,
-        Outcome::Superseded | Outcome::Interrupted => Tone::Changing,
+        Outcome::Superseded | Outcome::Interrupted | Outcome::Unverified => Tone::Changing,
         Outcome::Reverted | Outcome::Failed | Outcome::Refused => Tone::Bad,
     };
     let result = report.tone_err(&entry.result.to_string(), tone);

@@ -57,14 +57,6 @@ pub fn startable(config: &HostConfig) -> Result<(), CliError> {
         )
         .hint("remove [trust] from host.toml to run without, or wait for a landfall that verifies"));
     }
-    if !config.migrator {
-        return Err(CliError::new(
-            Exit::Invalid,
-            "MigratorNotBuilt",
-            "host.toml says `migrator = false`, and this landfall runs migrate steps on every host",
-        )
-        .hint("remove `migrator` if the migrator takes its own lock, as Prisma, Flyway and the like do"));
-    }
     Ok(())
 }
 

@@ -93,7 +93,11 @@ fn is_verdict(entry: &Entry) -> bool {
     match entry.result {
         Outcome::Healthy | Outcome::Reverted => true,
         Outcome::Failed => entry.failure.as_ref().is_some_and(|failure| failure.class.blames_the_release()),
-        Outcome::Superseded | Outcome::Interrupted | Outcome::Refused | Outcome::Removed => false,
+        Outcome::Superseded
+        | Outcome::Interrupted
+        | Outcome::Refused
+        | Outcome::Removed
+        | Outcome::Unverified => false,
     }
 }
 

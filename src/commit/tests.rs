@@ -29,6 +29,9 @@ fn history(attempts: &[(&str, Outcome)]) -> Vec<Entry> {
         started: Timestamp::UNIX_EPOCH,
         took_ms: 1,
         stages: vec![],
+        retry_in_ms: None,
+        stopped: false,
+        after: None,
         parent: NO_PARENT,
     };
     attempts.iter().enumerate().map(entry).collect()

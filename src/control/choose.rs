@@ -195,7 +195,8 @@ mod tests {
             since: Timestamp::UNIX_EPOCH,
             left: false,
         };
-        let failed = OnDisk { quarantine: Quarantine { items: vec![failed] }, ..on_disk() };
+        let failed =
+            OnDisk { quarantine: Quarantine { items: vec![failed], interrupted: None }, ..on_disk() };
         assert!(matches!(choose(&failed, Some("1"), FREE), Err(ChoiceError::NotHealthy { .. })));
         let blocked = |_: &ArtifactId| Some("leaks".to_owned());
         assert!(matches!(choose(&on_disk(), Some("1"), &blocked), Err(ChoiceError::Blocked { .. })));

@@ -71,7 +71,8 @@ fn lift(quarantine: &mut Quarantine, desired: &Desired) -> bool {
     let Some(goal) = goal(desired) else { return false };
     let before = quarantine.items.len();
     quarantine.items.retain(|item| item.release.artifact != goal);
-    quarantine.items.len() != before
+    let held = quarantine.interrupted.take_if(|held| held.artifact == goal);
+    quarantine.items.len() != before || held.is_some()
 }
 
 #[cfg(test)]
@@ -132,7 +133,7 @@ mod tests {
                 left: false,
             }
         };
-        let mut quarantine = Quarantine { items: vec![item("a"), item("b")] };
+        let mut quarantine = Quarantine { items: vec![item("a"), item("b")], interrupted: None };
         assert!(lift(&mut quarantine, &wanting("b")));
         assert_eq!(quarantine.items, [item("a")]);
         assert!(!lift(&mut quarantine, &wanting("b")));

@@ -175,7 +175,12 @@ fn packed_modules(layer: &LayerRecipe) -> Option<&FileMap> {
 
 /// A prepare step that runs a Node package manager's install.
 pub(super) fn install_step(steps: &[StepSpec]) -> Option<&StepSpec> {
-    steps.iter().find(|step| step.kind == StepKind::Prepare && installs(&step.command))
+    steps.iter().find(|step| installs_dependencies(step))
+}
+
+/// Whether a step installs dependencies on the host: by its command, or because it is called `install`.
+pub fn installs_dependencies(step: &StepSpec) -> bool {
+    step.kind == StepKind::Prepare && installs(&step.command)
 }
 
 fn installs(command: &Command) -> bool {

@@ -7,6 +7,7 @@
 mod build;
 mod command;
 mod consistency;
+pub use consistency::installs_dependencies;
 mod environment;
 mod health;
 pub mod keys;

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
-use super::journal::{Drift, Failure, Journal, Stage, StageTime, Target};
+use super::journal::{After, Drift, Failure, Journal, Stage, StageTime, Target};
 use super::release::ReleaseRef;
 use super::sealed::{self, Sealed};
 use crate::disk::Disk;
@@ -37,6 +37,8 @@ pub enum Outcome {
     Refused,
     /// The app was taken off this host, as the state asked.
     Removed,
+    /// It was switched to and not started, as asked: nothing is known of it.
+    Unverified,
 }
 
 impl std::fmt::Display for Outcome {
@@ -49,6 +51,7 @@ impl std::fmt::Display for Outcome {
             Self::Interrupted => "Interrupted",
             Self::Refused => "Refused",
             Self::Removed => "Removed",
+            Self::Unverified => "Unverified",
         })
     }
 }
@@ -88,6 +91,15 @@ pub struct Entry {
     /// cut short is missing, and one that was entered again after it stands there again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageTime>,
+    /// After how many milliseconds an agent tries the same again if nothing changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_in_ms: Option<u64>,
+    /// An interruption that was no crash: the agent was stopped in an orderly way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+    /// What became of the `after` steps; absent: nothing is to be said of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<After>,
     /// The hash of the entry before; 64 zeros in the first.
     pub parent: Digest,
 }
@@ -97,6 +109,16 @@ impl Entry {
     pub fn hash(&self) -> Digest {
         let bytes = json::encode(self).expect("entries hold only integers JSON can say exactly");
         Digest::derived(CONTEXT, &bytes)
+    }
+
+    /// When it ended, by the wall clock; only shown.
+    pub fn ended(&self) -> Timestamp {
+        later(self.started, self.took_ms)
+    }
+
+    /// When an agent that goes on running tries the same again if nothing changes; only shown.
+    pub fn next_try(&self) -> Option<Timestamp> {
+        self.retry_in_ms.map(|pause| later(self.ended(), pause))
     }
 
     /// Whether the attempt proved its release healthy or not; `None` if it says nothing of that: what failed
@@ -110,7 +132,8 @@ impl Entry {
                 | Outcome::Superseded
                 | Outcome::Interrupted
                 | Outcome::Refused
-                | Outcome::Removed,
+                | Outcome::Removed
+                | Outcome::Unverified,
                 _,
             ) => None,
         }
@@ -138,6 +161,9 @@ impl Entry {
             started: journal.started,
             took_ms,
             stages: journal.stages.clone(),
+            retry_in_ms: None,
+            stopped: journal.stopped,
+            after: journal.after.clone().filter(|after| *after != After::Done),
             parent,
         }
     }
@@ -342,6 +368,11 @@ impl History {
     }
 }
 
+fn later(from: Timestamp, ms: u64) -> Timestamp {
+    let span = jiff::SignedDuration::from_millis(i64::try_from(ms).unwrap_or(i64::MAX));
+    from.checked_add(span).unwrap_or(from)
+}
+
 fn line_of(entry: &Entry) -> String {
     let line = Line { entry: entry.clone(), hash: entry.hash() };
     let mut json = serde_json::to_string(&line).expect("records hold only what JSON can say");
@@ -380,6 +411,9 @@ mod tests {
             started: Timestamp::UNIX_EPOCH,
             took_ms: 5,
             stages: vec![],
+            retry_in_ms: None,
+            stopped: false,
+            after: None,
             parent: history.last_hash(),
         }
     }

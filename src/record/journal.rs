@@ -54,7 +54,7 @@ impl std::fmt::Display for Stage {
 }
 
 /// Who is to blame for a failure, and so what happens next (`docs/architecture.md`, failure classes).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Class {
     /// The request itself is refused: blocked, wrong environment, unusable host configuration.
     Refused,
@@ -64,6 +64,8 @@ pub enum Class {
     Prepare,
     /// A migration failed.
     Migrate,
+    /// Nobody, for now: a step said by its exit status that it may work later, or waits for another host.
+    Transient,
     /// The release could not be started.
     Start,
     /// The manager itself does not work: no fault of the release.
@@ -79,7 +81,7 @@ impl Class {
     pub const fn blames_the_release(self) -> bool {
         match self {
             Self::Prepare | Self::Migrate | Self::Start | Self::Health => true,
-            Self::Refused | Self::Supply | Self::Manager | Self::Host => false,
+            Self::Refused | Self::Supply | Self::Transient | Self::Manager | Self::Host => false,
         }
     }
 }
@@ -136,6 +138,13 @@ pub struct Target {
     /// The commit of the state repo that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_commit: Option<String>,
+    /// Switch to it and start nothing: somebody else starts it, and nothing is proved.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unstarted: bool,
+}
+
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// How long a stage took.
@@ -145,6 +154,31 @@ pub struct StageTime {
     pub stage: Stage,
     /// Milliseconds on a clock that never jumps.
     pub ms: u64,
+}
+
+/// A pause inside an attempt; only shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// What failed.
+    pub failure: Failure,
+    /// How often by now.
+    pub tried: u32,
+    /// When it is tried again, by the wall clock; of a wait for another host: when it is given up.
+    pub until: Timestamp,
+}
+
+/// What became of the `after` steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum After {
+    /// All of them ran, or none is due.
+    Done,
+    /// One failed; those behind it did not run.
+    Failed(Failure),
+    /// A newer state came first.
+    Superseded,
+    /// The agent ended while they ran. They are not run again.
+    CutShort,
 }
 
 /// The attempt in progress.
@@ -178,12 +212,21 @@ pub struct Journal {
     /// How long the stages before this one took. A stage that a crash cut short has no time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageTime>,
+    /// What it waits for, while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+    /// The agent was stopped in it in an orderly way: no crash, and not counted as one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+    /// What became of the `after` steps, once they are begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<After>,
 }
 
 impl Target {
     /// An artifact nobody in particular asked for.
     pub const fn of(artifact: ArtifactId) -> Self {
-        Self { artifact, version: None, by: None, why: None, state_commit: None }
+        Self { artifact, version: None, by: None, why: None, state_commit: None, unstarted: false }
     }
 }
 
@@ -208,6 +251,9 @@ impl Journal {
             stages: Vec::new(),
             heals: None,
             started,
+            waiting: None,
+            stopped: false,
+            after: None,
         }
     }
 

@@ -30,11 +30,28 @@ pub struct Quarantined {
     pub left: bool,
 }
 
+/// Two attempts in a row at the same artifact that were cut short in the same stage: the stage itself may be
+/// what brings the agent or the machine down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interrupted {
+    /// On the way to which artifact.
+    pub artifact: ArtifactId,
+    /// The release of it, if that was known by then.
+    pub identity: Option<Digest>,
+    /// In which stage.
+    pub stage: Stage,
+    /// The second of the two attempts.
+    pub attempt: u64,
+}
+
 /// All of an app's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantine {
     /// Newest last.
     pub items: Vec<Quarantined>,
+    /// What is held because it was cut short twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<Interrupted>,
 }
 
 impl Sealed for Quarantine {
@@ -61,7 +78,7 @@ impl Quarantine {
             History::healthy_in(entries).iter().map(|r| r.identity).collect();
         items.retain(|item| !healthy.contains(&item.release.identity));
         items.reverse();
-        Self { items }
+        Self { items, interrupted: None }
     }
 
     fn judged(entry: &Entry) -> Option<Quarantined> {
@@ -80,6 +97,13 @@ impl Quarantine {
     /// The entry that forbids this identity, if any.
     pub fn forbids(&self, identity: Digest) -> Option<&Quarantined> {
         self.items.iter().find(|item| item.release.identity == identity && !item.left)
+    }
+
+    /// The hold on this artifact, unless its release here is another one by now.
+    pub fn holds(&self, artifact: ArtifactId, identity: Option<Digest>) -> Option<&Interrupted> {
+        let changed =
+            |held: &Interrupted| matches!((held.identity, identity), (Some(then), Some(now)) if then != now);
+        self.interrupted.as_ref().filter(|held| held.artifact == artifact && !changed(held))
     }
 
     /// Adds a failed release, in place of what was known of it. Of those the state has left, which forbid nothing,
@@ -103,7 +127,8 @@ impl Quarantine {
     /// Notes that the state now names `desired`. Entries for other artifacts are left behind.
     /// Returns whether anything changed.
     pub fn moved_to(&mut self, desired: ArtifactId) -> bool {
-        let mut changed = false;
+        let interrupted = self.interrupted.take_if(|held| held.artifact != desired);
+        let mut changed = interrupted.is_some();
         for item in &mut self.items {
             if item.release.artifact != desired && !item.left {
                 item.left = true;
@@ -117,7 +142,8 @@ impl Quarantine {
     pub fn lift(&mut self, identity: Digest) -> bool {
         let before = self.items.len();
         self.items.retain(|item| item.release.identity != identity);
-        self.items.len() != before
+        let interrupted = self.interrupted.take_if(|held| held.identity == Some(identity));
+        self.items.len() != before || interrupted.is_some()
     }
 }
 

@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sealed::Sealed;
-use crate::spec::ReleaseSpec;
+use crate::config::StartOverride;
+use crate::spec::{ReleaseSpec, StepKind, StepSpec, applies};
 
 /// A release, by every name it has. What the journal and the history speak of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -59,8 +60,24 @@ pub struct ReleaseRecord {
     pub prepared_tree: Option<TreeId>,
     /// What the artifact said about steps, start and health.
     pub spec: ReleaseSpec,
+    /// What this host, or whoever released it, changed about its start. Absent in older records: as host.toml says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartOverride>,
+    /// Steps that were left out when it was prepared, because somebody asked for that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Name>,
     /// The landfall that made it.
     pub landfall: String,
+}
+
+impl ReleaseRecord {
+    /// The steps of this kind that run here, in order.
+    pub fn steps(&self, kind: StepKind) -> impl Iterator<Item = &StepSpec> {
+        let due = move |step: &&StepSpec| {
+            step.kind == kind && applies(&step.roles, &self.roles) && !self.skipped.contains(&step.name)
+        };
+        self.spec.steps.iter().filter(due)
+    }
 }
 
 impl Sealed for ReleaseRecord {

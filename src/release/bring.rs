@@ -11,7 +11,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::effects::Fetched;
 use crate::record::journal::{Class, Failure};
 use crate::record::release::ReleaseRecord;
-use crate::spec::{ManagerKind, ReleaseSpec};
+use crate::spec::{ManagerKind, ReleaseSpec, StepKind, StepSpec, applies};
 
 /// Release features this landfall can act on.
 const FEATURES: [&str; 0] = [];
@@ -43,6 +43,8 @@ impl Inner {
             layers,
             prepared_tree: None,
             spec: bound.spec,
+            start: Some(self.service.start),
+            skipped: bound.skipped,
             landfall: env!("CARGO_PKG_VERSION").to_owned(),
         };
         Ok(Fetched { release: bound.release, record })
@@ -96,6 +98,13 @@ impl Inner {
                 "FeatureUnknown",
                 format!("{id} requires `{unknown}`, which this landfall cannot do: install a newer one"),
             );
+        }
+        let applying =
+            |step: &&StepSpec| step.kind == StepKind::Migrate && applies(&step.roles, &self.service.roles);
+        if !self.migrator
+            && let Some(step) = spec.steps.iter().filter(applying).find(|step| step.check.is_none())
+        {
+            return Err(super::steps::without_check(step));
         }
         if let Some(unbuilt) = unbuilt(&spec) {
             let what =

@@ -62,6 +62,19 @@ impl Inner {
         Ok(())
     }
 
+    /// Drops a release that was not prepared to its end. One that was stays, and so does what is in service.
+    pub(super) fn discard(&self, name: &str) -> Result<(), Failure> {
+        if self.load(name).is_ok_and(|record| record.progress == Progress::Prepared) {
+            return Ok(());
+        }
+        self.not_in_service(name)?;
+        let releases = self.service.dir.releases();
+        remove::set_aside(&releases, name)
+            .and_then(|_| remove::empty_trash(&releases))
+            .map(drop)
+            .map_err(|error| failure(Class::Host, "ReleaseInTheWay", error))
+    }
+
     /// `current` never loses its release to a rebuild of the same one.
     fn not_in_service(&self, name: &str) -> Result<(), Failure> {
         match crate::switch::named(&RealDisk, &self.service.dir) {

@@ -34,6 +34,7 @@ pub(super) struct Bound {
     pub settings: landfall_store::Digest,
     pub env: ResolvedEnv,
     pub files: Vec<(String, Layer)>,
+    pub skipped: Vec<Name>,
 }
 
 impl Inner {
@@ -65,12 +66,14 @@ impl Inner {
             local.as_ref().map(|(_, layer)| layer),
             None,
         )?;
+        let skipped = self.skip.among(&spec.steps);
         let settings = Settings {
             artifact: *id,
             environment: &self.service.environment,
             roles: &self.service.roles,
             user: self.service.account.as_ref().map(|account| account.name.as_str()),
             start: self.service.start,
+            skipped: &skipped,
         };
         let identity = settings.identity(resolved.fingerprint(&self.secret));
         let release = ReleaseRef::new(*id, identity, spec.version.clone());
@@ -88,7 +91,7 @@ impl Inner {
             named(LayerKind::Local),
             Some(&release.name),
         )?;
-        Ok(Bound { settings: settings.digest(), spec, release, env, files })
+        Ok(Bound { settings: settings.digest(), spec, release, env, files, skipped })
     }
 
     fn resolve(

@@ -25,6 +25,9 @@ pub struct Settings<'a> {
     pub user: Option<&'a str>,
     /// Started how, where the host differs from the artifact.
     pub start: StartOverride,
+    /// Steps that are left out.
+    #[serde(skip_serializing_if = "<[Name]>::is_empty")]
+    pub skipped: &'a [Name],
 }
 
 #[derive(Serialize)]
@@ -65,6 +68,7 @@ mod tests {
             roles: &roles,
             user: None,
             start: StartOverride::default(),
+            skipped: &[],
         };
         let identity = base.identity(env);
         assert_eq!(base.clone().identity(env), identity);
@@ -74,6 +78,7 @@ mod tests {
             Settings { roles: &[], ..base.clone() },
             Settings { user: Some("web"), ..base.clone() },
             Settings { start, ..base.clone() },
+            Settings { skipped: &roles, ..base.clone() },
         ];
         for other in &others {
             assert_ne!(other.identity(env), identity, "{other:?}");

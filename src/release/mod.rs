@@ -21,16 +21,16 @@ pub mod worker;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use landfall_store::cache::HostCache;
 use landfall_store::{Artifact, ArtifactId, Tree, TreeId};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::config::StoreLocation;
 use crate::disk::{Disk, RealDisk};
-use crate::effects::{Depth, Fetched, Known, Supply};
+use crate::effects::{self, Depth, Fetched, Known, Stepped, Supply};
 use crate::host::{Host, Secret};
 use crate::layout::{ReleaseDir, Root};
 use crate::pending::Pending;
@@ -38,44 +38,21 @@ use crate::processes::Service;
 use crate::record::journal::{Class, Failure};
 use crate::record::release::{Progress, ReleaseRecord, ReleaseRef};
 use crate::record::sealed;
-use crate::spec::{ReleaseSpec, StepKind};
+use crate::spec::{ReleaseSpec, StepSpec};
 
 pub use envs::EnvFiles;
 pub use evidence::forget;
 pub use inspect::{Checkable, is_intact};
 pub use retention::{Needed, clear, empty_trash, removable, sweep};
+pub use steps::Skip;
 use vault::Vault;
 use work::{Product, Work};
-
-/// How often, and how patiently, a store is asked.
-#[derive(Debug, Clone, Copy)]
-pub struct Tries {
-    /// At most this many.
-    pub count: u32,
-    /// The pause after the first; each later one is twice as long.
-    pub first_pause: Duration,
-    /// No pause is longer.
-    pub longest_pause: Duration,
-}
-
-impl Tries {
-    /// An agent's patience.
-    pub const AGENT: Self =
-        Self { count: 5, first_pause: Duration::from_secs(2), longest_pause: Duration::from_secs(60) };
-    /// One try: somebody is waiting who can try again.
-    pub const ONCE: Self = Self { count: 1, first_pause: Duration::ZERO, longest_pause: Duration::ZERO };
-
-    /// The pause after try number `tried`, ± 20 % so that a fleet does not ask in step.
-    fn pause(&self, tried: u32) -> Duration {
-        let doubled = self.first_pause.saturating_mul(1 << tried.saturating_sub(1).min(16));
-        doubled.min(self.longest_pause).mul_f64(0.8 + 0.4 * fastrand::f64())
-    }
-}
 
 /// Makes releases of one service.
 pub struct HostSupply {
     inner: Inner,
-    tries: Tries,
+    /// Of all apps of this host together.
+    places: Arc<Semaphore>,
     runner: crate::step::Runner,
 }
 
@@ -89,8 +66,11 @@ struct Inner {
     secret: Secret,
     service: Place,
     env_files: EnvFiles,
+    /// Whether this host runs migrate steps; one that does not waits for their checks.
+    migrator: bool,
     #[serde(skip)]
     cache: OnceLock<HostCache>,
+    skip: Skip,
 }
 
 /// What it needs of the service.
@@ -107,7 +87,13 @@ struct Place {
 impl HostSupply {
     /// The supply of this service on this host. The host cache is opened with its first use, so that looking
     /// at a host makes nothing on it.
-    pub fn new(host: &Host, secret: Secret, service: &Service, env_files: EnvFiles, tries: Tries) -> Self {
+    pub fn new(
+        host: &Host,
+        secret: Secret,
+        service: &Service,
+        env_files: EnvFiles,
+        places: Arc<Semaphore>,
+    ) -> Self {
         let inner = Inner {
             root: host.root.clone(),
             store: host.store.clone(),
@@ -122,9 +108,18 @@ impl HostSupply {
                 start: service.start,
             },
             env_files,
+            migrator: host.config.migrator,
             cache: OnceLock::new(),
+            skip: Skip::default(),
         };
-        Self { inner, tries, runner: service.runner.clone() }
+        Self { inner, places, runner: service.runner.clone() }
+    }
+
+    /// The same, which leaves steps out.
+    #[must_use]
+    pub const fn without(mut self, skip: Skip) -> Self {
+        self.inner.skip = skip;
+        self
     }
 
     /// Has it done by a process of its own: other apps go on, and its memory goes with it.
@@ -235,44 +230,47 @@ impl Supply for HostSupply {
     }
 
     fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Failure>> {
-        Box::pin(async move {
-            let mut tried = 0;
-            loop {
-                tried += 1;
-                let id = *artifact;
-                match self.work::<ReleaseRecord>(Work::Bring(id)).await {
-                    Err(failure) if failure.class == Class::Supply && tried < self.tries.count => {
-                        let pause = self.tries.pause(tried);
-                        tracing::warn!(artifact = %id.short(), tried, ?pause, %failure.message, "fetch failed");
-                        tokio::time::sleep(pause).await;
-                    }
-                    ended => return ended.map(Fetched::of),
-                }
-            }
+        let id = *artifact;
+        Box::pin(async move { self.work(Work::Bring(id)).await.map(Fetched::of) })
+    }
+
+    fn place<'a>(&'a self) -> Pending<'a, effects::Place> {
+        Box::pin(async {
+            let place = Arc::clone(&self.places).acquire_owned().await;
+            place.map_or_else(|_| effects::Place::free(), effects::Place::one_of_few)
         })
     }
 
-    fn prepare<'a>(&'a self, fetched: &'a Fetched, attempt: u64) -> Pending<'a, Result<(), Failure>> {
-        Box::pin(async move {
-            let mut tried = 0;
-            loop {
-                tried += 1;
-                let record = Box::new(fetched.record.clone());
-                self.work::<()>(Work::Build(record)).await?;
-                match self.run_steps(&fetched.record, StepKind::Prepare, attempt).await {
-                    Err(failure) if failure.class == Class::Prepare && tried < steps::PREPARE_TRIES => {
-                        let pause = steps::PREPARE_PAUSES.pause(tried);
-                        tracing::warn!(tried, ?pause, %failure.message, "prepare failed, trying again in a fresh copy");
-                        tokio::time::sleep(pause).await;
-                    }
-                    ended => return ended,
-                }
-            }
-        })
+    fn build<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(self.work(Work::Build(Box::new(fetched.record.clone()))))
     }
 
-    fn migrate<'a>(&'a self, fetched: &'a Fetched, attempt: u64) -> Pending<'a, Result<(), Failure>> {
-        Box::pin(async move { self.run_steps(&fetched.record, StepKind::Migrate, attempt).await })
+    fn step<'a>(
+        &'a self,
+        record: &'a ReleaseRecord,
+        step: &'a StepSpec,
+        attempt: u64,
+        give_way: Pending<'a, ()>,
+    ) -> Pending<'a, Result<Stepped, Failure>> {
+        Box::pin(self.run_step(record, step, attempt, give_way))
+    }
+
+    fn migrates(&self) -> bool {
+        self.inner.migrator
+    }
+
+    fn check<'a>(
+        &'a self,
+        record: &'a ReleaseRecord,
+        step: &'a StepSpec,
+        attempt: u64,
+        give_way: Pending<'a, ()>,
+    ) -> Pending<'a, Result<Option<String>, Failure>> {
+        Box::pin(self.run_check(record, step, attempt, give_way))
+    }
+
+    fn discard<'a>(&'a self, release: &'a ReleaseRef) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(self.work(Work::Discard(release.clone())))
     }
 
     fn finish<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>> {
@@ -289,10 +287,6 @@ impl Supply for HostSupply {
         depth: Depth,
     ) -> Pending<'a, Result<ReleaseRecord, Failure>> {
         Box::pin(self.work(Work::Check(release.clone(), depth)))
-    }
-
-    fn after<'a>(&'a self, record: &'a ReleaseRecord, attempt: u64) -> Pending<'a, Result<(), Failure>> {
-        Box::pin(async move { self.run_steps(record, StepKind::After, attempt).await })
     }
 }
 

@@ -1,89 +1,156 @@
 //! Runs the recipe's steps in a release directory, in order, with the release's own env.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::future::Future;
 
-use super::{HostSupply, Tries, failure};
+use landfall_store::Name;
+use serde::{Deserialize, Serialize};
+
+use super::{HostSupply, failure};
 use crate::disk::{Disk, RealDisk};
+use crate::effects::Stepped;
 use crate::record::journal::{Class, Failure};
 use crate::record::release::ReleaseRecord;
-use crate::spec::{StepKind, StepSpec, applies};
+use crate::spec::{Command, Millis, StepKind, StepSpec};
 use crate::start::Exit;
-use crate::step::{self, Run, StepEnd};
+use crate::step::{self, Run, StepEnd, StepReport};
 
-/// Tries of the prepare steps, each in a fresh copy of the release (Argo CD's figure).
-pub(super) const PREPARE_TRIES: u32 = 3;
-/// Pauses between them.
-pub(super) const PREPARE_PAUSES: Tries = Tries {
-    count: PREPARE_TRIES,
-    first_pause: Duration::from_secs(5),
-    longest_pause: Duration::from_secs(180),
-};
+/// Time for a check to say whether another host has migrated.
+const CHECK_TIMEOUT: Millis = Millis(60_000);
 /// Bytes of a release's env file.
 const ENV_BYTES_MAX: u64 = 4 << 20;
 
+/// Steps that somebody asked to leave out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skip {
+    /// Those that install dependencies.
+    pub install: bool,
+    /// Migrations.
+    pub migration: bool,
+}
+
+impl Skip {
+    /// Names of the steps that are left out.
+    pub(super) fn among(self, steps: &[StepSpec]) -> Vec<Name> {
+        let left_out = |step: &&StepSpec| match step.kind {
+            StepKind::Migrate => self.migration,
+            StepKind::Prepare => self.install && crate::recipe::installs_dependencies(step),
+            StepKind::After => false,
+        };
+        steps.iter().filter(left_out).map(|step| step.name.clone()).collect()
+    }
+}
+
+/// One command to run for a step.
+struct Wanted<'a> {
+    step: &'a StepSpec,
+    command: &'a Command,
+    kind: StepKind,
+    timeout: Millis,
+    log: String,
+}
+
 impl HostSupply {
-    /// Runs every step of this kind that applies here; stops at the first that fails.
-    pub(super) async fn run_steps(
+    /// Runs a step to its end, or until it is to give way.
+    pub(super) async fn run_step(
         &self,
         record: &ReleaseRecord,
-        kind: StepKind,
+        step: &StepSpec,
         attempt: u64,
-    ) -> Result<(), Failure> {
-        let roles = &self.inner.service.roles;
-        let due = |step: &&StepSpec| step.kind == kind && applies(&step.roles, roles);
-        for step in record.spec.steps.iter().filter(due) {
-            self.run_step(record, step, attempt).await?;
+        give_way: impl Future<Output = ()>,
+    ) -> Result<Stepped, Failure> {
+        let log = format!("{}.log", step.name);
+        let wanted = Wanted { step, command: &step.command, kind: step.kind, timeout: step.timeout, log };
+        tracing::info!(step = %step.name, attempt, "step");
+        let Some(report) = self.run(record, &wanted, attempt, give_way).await? else {
+            tracing::info!(step = %step.name, attempt, "step ended: something newer is wanted");
+            return Ok(Stepped::GaveWay);
+        };
+        if report.left_behind > 0 {
+            tracing::warn!(step = %step.name, processes = report.left_behind, "the step left processes behind; they were ended");
         }
-        Ok(())
+        let class = match (&report.end, step.kind) {
+            (StepEnd::Transient, _) => Class::Transient,
+            (_, StepKind::Prepare | StepKind::After) => Class::Prepare,
+            (_, StepKind::Migrate) => Class::Migrate,
+        };
+        match complaint(&report, step.timeout) {
+            None => Ok(Stepped::Done),
+            Some(what) => Err(failure(class, "StepFailed", format!("step `{}` {what}", step.name))),
+        }
     }
 
-    async fn run_step(&self, record: &ReleaseRecord, step: &StepSpec, attempt: u64) -> Result<(), Failure> {
+    /// Runs a migrate step's check. What it complains of; none: another host has migrated.
+    pub(super) async fn run_check(
+        &self,
+        record: &ReleaseRecord,
+        step: &StepSpec,
+        attempt: u64,
+        give_way: impl Future<Output = ()>,
+    ) -> Result<Option<String>, Failure> {
+        let Some(command) = &step.check else { return Err(without_check(step)) };
+        let timeout = step.timeout.min(CHECK_TIMEOUT);
+        let log = format!("{}.check.log", step.name);
+        let wanted = Wanted { step, command, kind: StepKind::Prepare, timeout, log };
+        let report = self.run(record, &wanted, attempt, give_way).await?;
+        Ok(report.map_or_else(|| Some("was ended".to_owned()), |report| complaint(&report, timeout)))
+    }
+
+    /// None: it gave way.
+    async fn run(
+        &self,
+        record: &ReleaseRecord,
+        wanted: &Wanted<'_>,
+        attempt: u64,
+        give_way: impl Future<Output = ()>,
+    ) -> Result<Option<StepReport>, Failure> {
         let service = &self.inner.service;
         let dir = self.inner.release_dir(&record.release.name);
         let logs = service.dir.attempt(attempt);
-        let class = match step.kind {
-            StepKind::Prepare | StepKind::After => Class::Prepare,
-            StepKind::Migrate => Class::Migrate,
-        };
+        let name = &wanted.step.name;
         let unusable = |path: &std::path::Path, error: String| {
-            failure(Class::Host, "StepNotRun", format!("step `{}`: {}: {error}", step.name, path.display()))
+            failure(Class::Host, "StepNotRun", format!("step `{name}`: {}: {error}", path.display()))
         };
         RealDisk.create_dir(&logs).map_err(|error| unusable(&logs, error.to_string()))?;
         let env = env_of(&dir.env()).map_err(|error| unusable(&dir.env(), error))?;
         let run = Run {
-            command: &step.command,
-            kind: step.kind,
-            timeout: step.timeout,
+            command: wanted.command,
+            kind: wanted.kind,
+            timeout: wanted.timeout,
             dir: dir.0.clone(),
             env: &env,
             account: service.account.as_ref(),
-            log: logs.join(format!("{}.log", step.name)),
+            log: logs.join(&wanted.log),
         };
-        tracing::info!(step = %step.name, attempt, "step");
-        let report = step::run(&self.runner, &run)
+        step::run_until(&self.runner, &run, give_way)
             .await
-            .map_err(|error| failure(Class::Host, "StepNotRun", format!("step `{}`: {error}", step.name)))?;
-        if report.left_behind > 0 {
-            tracing::warn!(step = %step.name, processes = report.left_behind, "the step left processes behind; they were ended");
-        }
-        match describe(&report.end, step) {
-            None => Ok(()),
-            Some(what) => {
-                let last = report.tail.last().map(|line| format!(": {line}")).unwrap_or_default();
-                Err(failure(class, "StepFailed", format!("step `{}` {what}{last}", step.name)))
-            }
-        }
+            .map_err(|error| failure(Class::Host, "StepNotRun", format!("step `{name}`: {error}")))
     }
 }
 
-fn describe(end: &StepEnd, step: &StepSpec) -> Option<String> {
+/// A host that does not migrate has nothing to wait for.
+pub(super) fn without_check(step: &StepSpec) -> Failure {
+    let what = format!(
+        "host.toml says `migrator = false`, and step `{}` has no `check` by which this host could tell that another has migrated: add one to the recipe, or let this host migrate",
+        step.name
+    );
+    failure(Class::Refused, "MigrateCheckMissing", what)
+}
+
+/// What is wrong with how a step ended, and its last line.
+fn complaint(report: &StepReport, timeout: Millis) -> Option<String> {
+    let what = describe(&report.end, timeout)?;
+    let last = report.tail.last().map(|line| format!(": {line}")).unwrap_or_default();
+    Some(format!("{what}{last}"))
+}
+
+fn describe(end: &StepEnd, timeout: Millis) -> Option<String> {
     match end {
         StepEnd::Ok => None,
         StepEnd::Transient => Some("exited with status 75 (try again later)".to_owned()),
         StepEnd::Failed(Exit::Code(code)) => Some(format!("exited with status {code}")),
         StepEnd::Failed(Exit::Signal(signal)) => Some(format!("was ended by signal {signal}")),
-        StepEnd::TimedOut => Some(format!("was ended after {} ms, its timeout", step.timeout.0)),
+        StepEnd::TimedOut => Some(format!("was ended after {} ms, its timeout", timeout.0)),
         StepEnd::NotStarted(why) => Some(format!("could not be started: {why}")),
     }
 }

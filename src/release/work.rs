@@ -19,12 +19,21 @@ pub(super) enum Work {
     Build(Box<ReleaseRecord>),
     /// Freezes the directory after the last step and marks it prepared.
     Finish(Box<ReleaseRecord>),
+    /// Drops a release that was not prepared to its end.
+    Discard(ReleaseRef),
     /// Compares a release with its record. Gives the record.
     Check(ReleaseRef, Depth),
     /// Brings `assets` up to these releases, newest first.
     KeepAssets(Vec<String>),
     /// Compares the release of this name with its record, and mends nothing. Gives what differs.
     LookOver(String),
+}
+
+impl Work {
+    /// Whether it needs this host's processors and disk for long.
+    pub(super) const fn makes_a_release(&self) -> bool {
+        matches!(self, Self::Build(_) | Self::Finish(_))
+    }
 }
 
 /// What came of it.
@@ -84,6 +93,7 @@ impl Inner {
             Work::Bring(artifact) => self.bring(&artifact).map(|fetched| record(fetched.record)),
             Work::Build(release) => self.build(&release).map(|()| Product::Nothing),
             Work::Finish(release) => self.finish(*release).map(|()| Product::Nothing),
+            Work::Discard(release) => self.discard(&release.name).map(|()| Product::Nothing),
             Work::Check(release, depth) => self.check(&release, depth).map(record),
             Work::KeepAssets(releases) => self.keep_assets(&releases).map(|()| Product::Nothing),
             Work::LookOver(name) => self.look_over(&name).map(Product::Content),

@@ -10,12 +10,15 @@
 //! which is the agent's only one: nothing works on a root without the lock that the agent holds.
 
 use std::io::{self, Write};
+use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus, Stdio};
+use std::sync::LazyLock;
 
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Semaphore;
 
 use super::work::{Product, Work};
 use super::{Inner, failure};
@@ -42,8 +45,17 @@ struct Ordered {
     work: Work,
 }
 
+/// As many releases are made at once as there are processors, so that the first deploy of many apps does not need
+/// memory for all of them together. Switching waits behind none of that.
+static MAKING: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)));
+
 /// Has a worker do it. Dropping the future kills the worker.
 pub(super) async fn done(place: &Inner, work: Work) -> Result<Product, Failure> {
+    let _turn = match work.makes_a_release() {
+        true => MAKING.acquire().await.ok(),
+        false => None,
+    };
     let agent = Pid::as_raw(Some(rustix::process::getpid()));
     let order = Order { agent, log: log::chosen(), place, work };
     let order = serde_json::to_vec(&order).map_err(|error| lost(error.to_string()))?;

@@ -181,6 +181,9 @@ pub enum StartError {
 ///
 /// All implementations pass the same contract tests.
 pub trait Manager {
+    /// Whether the manager works at all. Changes nothing that runs.
+    fn ready<'a>(&'a self, slot: &'a Slot) -> Pending<'a, Result<(), StartError>>;
+
     /// Replaces whatever runs in the slot by this launch. Returns when the manager has done its part;
     /// whether the release works is not its to say. Starting the same `start_id` twice is one start.
     fn start<'a>(&'a self, launch: &'a Launch) -> Pending<'a, Result<(), StartError>>;

@@ -68,6 +68,16 @@ impl Pm2 {
         Ok(Self { cli: Cli { program, home, path } })
     }
 
+    /// Asks a daemon that runs. One that does not is not started for this: what its death left over is found by
+    /// its absence.
+    async fn ready(&self, slot: &Slot) -> Result<(), StartError> {
+        if workers::daemon(&self.cli.home).is_none() {
+            return Ok(());
+        }
+        let said = self.cli.call(&["ping".as_ref()], slot.account.as_ref(), CALL_WAIT).await.map_err(down)?;
+        if said.ok { Ok(()) } else { Err(down(format!("`pm2 ping` failed: {}", said.text))) }
+    }
+
     async fn start(&self, launch: &Launch) -> Result<(), StartError> {
         let slot = &launch.slot;
         let argv = argv(&launch.spec.command, &launch.env).map_err(|why| refused(slot, why.to_string()))?;
@@ -227,6 +237,10 @@ impl Pm2 {
 }
 
 impl Manager for Pm2 {
+    fn ready<'a>(&'a self, slot: &'a Slot) -> Pending<'a, Result<(), StartError>> {
+        Box::pin(self.ready(slot))
+    }
+
     fn start<'a>(&'a self, launch: &'a Launch) -> Pending<'a, Result<(), StartError>> {
         Box::pin(self.start(launch))
     }

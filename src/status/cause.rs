@@ -7,6 +7,7 @@ use crate::record::content::Content;
 use crate::record::controls::Pin;
 use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Drift, Failure, Journal, Stage};
+use crate::record::quarantine::Interrupted;
 use crate::record::release::ReleaseRef;
 
 /// Why an app is as it is.
@@ -41,6 +42,8 @@ pub(super) enum Cause {
     CurrentBroken(String),
     /// What is linked stopped and does not come back.
     WillNotRun(ReleaseRef),
+    /// Two attempts in a row were cut short in the same stage.
+    Interrupted(Interrupted),
     /// The host differs from what landfall left, and is about to be put right.
     Drifted(ReleaseRef, Drift),
     /// The last attempt failed, and not because of the release.
@@ -118,6 +121,7 @@ fn held(view: &View, hold: Hold) -> Cause {
         (Hold::Invalid(why), _) => Cause::StateInvalid(why),
         (Hold::CurrentBroken(why), _) => Cause::CurrentBroken(why),
         (Hold::WillNotRun(release), _) => Cause::WillNotRun(release),
+        (Hold::Interrupted(held), _) => Cause::Interrupted(held),
     }
 }
 

@@ -8,7 +8,7 @@ use super::cause::{Cause, failed_on_current, is_revert_failed};
 use super::{Health, SourceView, Sync, View};
 use crate::plan::{Current, Desired};
 use crate::record::history::{Entry, Outcome};
-use crate::record::journal::{Class, Drift, Failure};
+use crate::record::journal::{After, Class, Drift, Failure};
 
 /// Types of conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +33,8 @@ pub enum Kind {
     RolledBack,
     /// The host differs from what landfall left.
     Drifted,
+    /// What runs is well, but an `after` step of it failed or did not run to its end.
+    AfterFailed,
 }
 
 /// Whether it holds.
@@ -81,6 +83,7 @@ pub(super) fn conditions(
     said.quarantined(cause);
     said.rolled_back(sync);
     said.drifted(cause);
+    said.after_failed();
     said.conditions
 }
 
@@ -206,8 +209,15 @@ impl Said<'_> {
 
     fn reconciling(&mut self, cause: &Cause) {
         let Cause::Attempt(journal) = cause else { return };
-        let reason = if journal.resumed > 0 { "ProgressingWithRetry" } else { "Progressing" };
-        let what = format!("attempt {} is {}", journal.attempt, journal.stage);
+        let retried = journal.resumed > 0 || journal.waiting.is_some();
+        let reason = if retried { "ProgressingWithRetry" } else { "Progressing" };
+        let mut what = format!("attempt {} is {}", journal.attempt, journal.stage);
+        if let Some(waiting) = &journal.waiting {
+            let (tried, until) = (waiting.tried, time(waiting.until));
+            let next =
+                if waiting.failure.reason == "MigrationAwaited" { "given up at" } else { "next try at" };
+            what = format!("{what}: try {tried} failed: {}; {next} {until}", waiting.failure.message);
+        }
         self.say(Kind::Reconciling, ConditionStatus::True, reason, what);
     }
 
@@ -223,9 +233,18 @@ impl Said<'_> {
             Cause::StateInvalid(_) => "StateInvalid",
             Cause::CurrentBroken(_) => "CurrentChanged",
             Cause::WillNotRun(_) => "RestartBudgetExceeded",
-            Cause::Failed(last) if class_of(last) == Some(Class::Supply) => "RetriesExhausted",
+            Cause::Interrupted(_) => "Interrupted",
             Cause::Failed(last) if last.result == Outcome::Refused => "Refused",
+            Cause::Failed(last) if last.retry_in_ms.is_some() || is_supply(last) => "RetriesExhausted",
             _ => return,
+        };
+        let next = match cause {
+            Cause::Failed(last) => last.next_try(),
+            _ => None,
+        };
+        let message = match next {
+            Some(next) if self.view.agent => format!("{message}; next try at {}", time(next)),
+            _ => message.to_owned(),
         };
         self.say(Kind::Stalled, ConditionStatus::True, reason, message);
     }
@@ -269,6 +288,20 @@ impl Said<'_> {
         self.say(Kind::Drifted, ConditionStatus::True, reason, what);
     }
 
+    fn after_failed(&mut self) {
+        let Some(last) = &self.view.last else { return };
+        let (reason, what) = match &last.after {
+            Some(After::Failed(failure)) => ("StepFailed", failure.message.clone()),
+            Some(After::CutShort) => (
+                "Interrupted",
+                "the agent ended while the `after` steps ran; they are not run again".to_owned(),
+            ),
+            Some(After::Done | After::Superseded) | None => return,
+        };
+        let what = format!("attempt {}: {what}", last.attempt);
+        self.say(Kind::AfterFailed, ConditionStatus::True, reason, what);
+    }
+
     fn is_stopped(&self) -> bool {
         !self.view.facts.running.is_whole() && self.view.facts.current.release().is_some()
     }
@@ -277,6 +310,15 @@ impl Said<'_> {
         let (linked, serving) = (self.view.facts.current.release(), self.view.serving.release.as_ref());
         self.view.journal.is_none() && linked.is_some() && serving.is_some() && linked != serving
     }
+}
+
+fn is_supply(entry: &Entry) -> bool {
+    entry.failure.as_ref().is_some_and(|failure| failure.class == Class::Supply)
+}
+
+/// A moment to the second.
+fn time(moment: Timestamp) -> Timestamp {
+    moment.round(jiff::Unit::Second).unwrap_or(moment)
 }
 
 /// The condition's word for a drift.
@@ -291,12 +333,7 @@ const fn reason_of_drift(drift: Drift) -> &'static str {
 
 /// When an attempt ended.
 pub(super) fn ended(entry: &Entry) -> Timestamp {
-    let took = jiff::SignedDuration::from_millis(i64::try_from(entry.took_ms).unwrap_or(i64::MAX));
-    entry.started.checked_add(took).unwrap_or(entry.started)
-}
-
-fn class_of(entry: &Entry) -> Option<Class> {
-    entry.failure.as_ref().map(|failure| failure.class)
+    entry.ended()
 }
 
 fn invalid(why: &str) -> &'static str {
@@ -317,6 +354,7 @@ fn not_ready(view: &View, cause: &Cause) -> String {
         Cause::Blocked(_) => "Blocked",
         Cause::CurrentBroken(_) => "CurrentChanged",
         Cause::WillNotRun(_) => "RestartBudgetExceeded",
+        Cause::Interrupted(_) => "Interrupted",
         Cause::Quarantined { .. } if last.is_some_and(is_revert_failed) => "RevertFailed",
         Cause::Quarantined { failure, .. } => reason_of(failure),
         Cause::Failed(entry) => entry.failure.as_ref().map_or("Failed", reason_of),
@@ -328,7 +366,7 @@ fn not_ready(view: &View, cause: &Cause) -> String {
 /// The condition's word for a failure.
 fn reason_of(failure: &Failure) -> &str {
     match failure.class {
-        Class::Prepare | Class::Migrate => "StepFailed",
+        Class::Prepare | Class::Migrate | Class::Transient => "StepFailed",
         Class::Start | Class::Manager => "StartFailed",
         Class::Health if failure.reason == "RevertFailed" => "RevertFailed",
         Class::Health => "HealthCheckFailed",

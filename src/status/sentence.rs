@@ -83,6 +83,18 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
             format!("{} stopped and does not come back; landfall has stopped trying", named(release)),
             format!("`landfall logs {app}` shows its last words; then deploy another version"),
         ),
+        Cause::Interrupted(held) => told(
+            format!(
+                "the agent died twice in a row while it was {} {}, the last time in attempt {}; landfall has stopped trying; {}",
+                held.stage,
+                wanted(view),
+                held.attempt,
+                runs(view)
+            ),
+            format!(
+                "find out what ended it (out of memory?), then `landfall retry {app}` or deploy another version"
+            ),
+        ),
         Cause::Drifted(_, Drift::ProcessMissing) => told(missing(view), started_again(view)),
         Cause::Drifted(release, heals) => told(
             format!("{} is what landfall left here, and {heals}; {}", named(release), runs(view)),
@@ -218,10 +230,10 @@ fn again(view: &View, entry: &Entry) -> String {
     let describe = format!("`landfall describe {}` shows the attempt", view.app);
     match entry.failure.as_ref().map(|failure| failure.class) {
         Some(Class::Refused) => format!("{describe}; correct what it names"),
-        Some(Class::Supply | Class::Host | Class::Manager) if view.agent => {
+        Some(Class::Supply | Class::Transient | Class::Host | Class::Manager) if view.agent => {
             format!("the agent tries again; {describe}")
         }
-        Some(Class::Supply | Class::Host | Class::Manager) => {
+        Some(Class::Supply | Class::Transient | Class::Host | Class::Manager) => {
             format!("`landfall watch` tries again; {describe}")
         }
         _ => describe,

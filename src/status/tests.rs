@@ -42,6 +42,9 @@ fn entry(name: &str, result: Outcome, stage: Stage, failure: Option<Failure>) ->
         started: time(100),
         took_ms: 2_000,
         stages: vec![],
+        retry_in_ms: None,
+        stopped: false,
+        after: None,
         parent: NO_PARENT,
     }
 }
@@ -61,6 +64,9 @@ fn journal(name: &str, stage: Stage) -> Journal {
         failure: None,
         started: time(200),
         stages: vec![],
+        waiting: None,
+        stopped: false,
+        after: None,
     }
 }
 
@@ -120,7 +126,7 @@ fn quarantine(name: &str) -> Quarantine {
         since: time(100),
         left: false,
     };
-    Quarantine { items: vec![item] }
+    Quarantine { items: vec![item], interrupted: None }
 }
 
 /// Nothing was ever healthy here.

@@ -11,6 +11,7 @@ pub mod limits;
 pub(crate) mod runner;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 
@@ -113,12 +114,29 @@ pub enum StepError {
 
 /// Runs a step to its end. Dropping the future ends the step, unless it is a migration.
 pub async fn run(runner: &Runner, run: &Run<'_>) -> Result<StepReport, StepError> {
+    let report = run_until(runner, run, std::future::pending()).await?;
+    Ok(report.expect("nothing makes it give way"))
+}
+
+/// Runs a step to its end, or until `give_way` ends. Then everything the step started is ended before this
+/// returns `None`. A migration does not give way.
+pub async fn run_until(
+    runner: &Runner,
+    run: &Run<'_>,
+    give_way: impl Future<Output = ()>,
+) -> Result<Option<StepReport>, StepError> {
     let argv = match argv(run.command, run.env) {
         Ok(argv) => argv,
-        Err(missing) => return Ok(not_started(missing.to_string())),
+        Err(missing) => return Ok(Some(not_started(missing.to_string()))),
     };
     let mut attached = Attached::begin(runner, &job(run, argv)).await?;
-    Ok(report(attached.wait().await?))
+    tokio::select! {
+        biased;
+        ended = attached.wait() => return Ok(Some(report(ended?))),
+        () = give_way, if run.kind != StepKind::Migrate => {}
+    }
+    attached.stop().await?;
+    Ok(None)
 }
 
 fn job(run: &Run<'_>, argv: Vec<String>) -> Job {

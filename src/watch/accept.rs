@@ -133,6 +133,7 @@ fn word(
         by: wanted.by.clone(),
         why: wanted.reason.clone(),
         state_commit: accepted.commit.clone(),
+        unstarted: false,
     };
     match found.block_of(&wanted.artifact) {
         Some(block) => Desired::Blocked { target, reason: format!("{} (by {})", block.reason, block.by) },

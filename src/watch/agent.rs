@@ -20,6 +20,7 @@ use super::{AgentError, Report, Settings, Tuning, apps};
 use crate::plan::Desired;
 use crate::processes::Living;
 use crate::record::journal::Failure;
+use crate::retry::Patience;
 use crate::source::file::FileWatch;
 use crate::status::{Around, SourceView};
 
@@ -50,7 +51,7 @@ pub(super) struct Agent {
 
 impl Agent {
     pub(super) fn new(settings: Settings) -> Result<Self, AgentError> {
-        let shared = Rc::new(Shared::new(&settings, crate::release::Tries::AGENT)?);
+        let shared = Rc::new(Shared::new(&settings, Patience::Agent)?);
         let (changed, events) = unbounded_channel();
         let (end, ended) = unbounded_channel();
         let (word, departed) = unbounded_channel();
@@ -95,6 +96,7 @@ impl Agent {
         loop {
             self.dispatch();
             self.systemd.status(self.summary());
+            let next_try = self.next_try();
             tokio::select! {
                 Some(()) = self.events.recv() => {
                     while self.events.try_recv().is_ok() {}
@@ -120,6 +122,7 @@ impl Agent {
                     look_again = self.reload()?;
                     self.systemd.ready();
                 }
+                () = until(next_try) => self.all_due(),
                 () = self.systemd.sign_is_due() => self.systemd.sign_of_life(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -206,8 +209,14 @@ impl Agent {
         self.know_apps();
         let now = Instant::now();
         for app in self.apps.values_mut() {
-            app.due |= app.not_before.is_none_or(|at| at <= now);
+            app.due |= app.may_run(now);
         }
+    }
+
+    /// The end of the first pause that somebody is waiting out.
+    fn next_try(&self) -> Option<Instant> {
+        let waits = |app: &&AppState| !app.busy && !app.due;
+        self.apps.values().filter(waits).filter_map(|app| app.not_before).min()
     }
 
     /// Starts a tick of every app that is due and idle.

@@ -10,11 +10,7 @@ use tracing::{error, warn};
 use super::Report;
 use crate::plan::Desired;
 use crate::reconcile::Tick;
-use crate::record::history::Outcome;
-use crate::record::journal::Class;
 
-/// Pause after an artifact could not be had in all tries.
-const SUPPLY_PAUSE: Duration = Duration::from_secs(600);
 /// Pause after landfall could not keep its own records.
 pub(super) const RECORD_PAUSE: Duration = Duration::from_secs(10);
 
@@ -41,6 +37,12 @@ impl AppState {
         Self { wanted, busy: false, due: true, not_before: None, said: None }
     }
 
+    /// Whether no pause holds it up any more.
+    pub(super) fn may_run(&mut self, now: Instant) -> bool {
+        self.not_before = self.not_before.filter(|at| *at > now);
+        self.not_before.is_none()
+    }
+
     /// Says something once, until something else is to be said.
     pub(super) fn say(&mut self, say: impl FnOnce(), what: &str) {
         if self.said.as_deref() != Some(what) {
@@ -54,16 +56,10 @@ impl AppState {
         self.busy = false;
         match &report.tick {
             Ok(Tick::Attempted(entry)) => {
-                let class = entry.failure.as_ref().map(|failure| failure.class);
-                match (entry.result, class) {
-                    (Outcome::Failed, Some(Class::Supply)) => {
-                        self.not_before = Some(now + jittered(SUPPLY_PAUSE))
-                    }
-                    (Outcome::Failed, Some(Class::Host | Class::Manager)) => {
-                        self.not_before = Some(now + jittered(RECORD_PAUSE));
-                    }
-                    (Outcome::Refused, _) => self.not_before = Some(now + jittered(SUPPLY_PAUSE)),
-                    _ => self.due = true,
+                // The schedule is `crate::retry`'s; the entry says when.
+                match entry.retry_in_ms {
+                    Some(pause) => self.not_before = Some(now + Duration::from_millis(pause)),
+                    None => self.due = true,
                 }
             }
             Ok(Tick::Refused(refusal)) => {
@@ -88,5 +84,5 @@ impl AppState {
 
 /// ± 20 %, so that a fleet does not act in step.
 pub(super) fn jittered(span: Duration) -> Duration {
-    span.mul_f64(0.8 + 0.4 * fastrand::f64())
+    crate::retry::Jitter::draw().spread(span)
 }

@@ -24,12 +24,13 @@ use crate::plan::Desired;
 use crate::reconcile::Tick;
 use crate::record::RecordError;
 use crate::record::journal::Failure;
+use crate::retry::Patience;
 use crate::source::SourceError;
 use crate::source::file::FileSource;
 use crate::status::{Around, SourceView};
 
 pub use accept::{Accepted, StateProblem, Tuning, desired, last, newest};
-pub use service::{Shared, Site};
+pub use service::{Overrides, Shared, Site};
 
 /// What an agent is started with.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ pub struct Report {
 /// Reconciles every app once.
 pub async fn once(settings: Settings) -> Result<Vec<Report>, AgentError> {
     let _lock = settings.host.lock()?;
-    let shared = Rc::new(Shared::new(&settings, crate::release::Tries::ONCE)?);
+    let shared = Rc::new(Shared::new(&settings, Patience::Once)?);
     let accepted = accept::newest(&settings)?;
     let mut reports = Vec::new();
     for app in apps(&shared, Some(&accepted))? {

@@ -1,12 +1,15 @@
 //! From configuration to the effects of one app: what a tick works with.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use landfall_store::Name;
+use tokio::sync::Semaphore;
 
 use super::{AgentError, Settings, Tuning};
-use crate::config::OnEnvChange;
+use crate::config::{OnEnvChange, StartOverride};
 use crate::deploy::{App, Asking};
 use crate::disk::{Disk, RealDisk};
 use crate::effects::{Effects, SystemClock};
@@ -20,7 +23,9 @@ use crate::record::controls::Controls;
 use crate::record::history::History;
 use crate::record::journal::{Class, Failure, Journal};
 use crate::record::quarantine::Quarantine;
-use crate::release::{EnvFiles, HostSupply, Tries};
+use crate::release::{EnvFiles, HostSupply, Skip};
+use crate::retry::Patience;
+use crate::spec::ManagerKind;
 use crate::start::direct::Direct;
 use crate::start::pm2::Pm2;
 use crate::start::{Account, Manager};
@@ -35,8 +40,23 @@ pub struct Shared {
     secret: Secret,
     direct: Rc<dyn Manager>,
     runner: Runner,
-    tries: Tries,
+    patience: Patience,
+    /// Releases that are prepared at once: what they do is mostly computing.
+    places: Arc<Semaphore>,
     looks_only: bool,
+}
+
+/// What a command line says of one release, above host.toml.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// The base env layer's file.
+    pub env_base: Option<PathBuf>,
+    /// The local env layer's file.
+    pub env_local: Option<PathBuf>,
+    /// Who runs its processes.
+    pub manager: Option<ManagerKind>,
+    /// Steps that are left out.
+    pub skip: Skip,
 }
 
 /// One app of this host, with its effects.
@@ -48,23 +68,24 @@ pub struct Site {
     pub(super) supply: HostSupply,
     processes: AppProcesses,
     clock: SystemClock,
+    patience: Patience,
     pub(super) retain: Option<u32>,
     terms: Terms,
 }
 
 impl Shared {
     /// Everything but the apps. Only under the lock: it may make the host's secret.
-    pub fn new(settings: &Settings, tries: Tries) -> Result<Self, AgentError> {
+    pub fn new(settings: &Settings, patience: Patience) -> Result<Self, AgentError> {
         let host = settings.host.clone();
         let secret = host.secret_or_new()?;
-        Self::with_secret(host, settings.environment.clone(), secret, tries)
+        Self::with_secret(host, settings.environment.clone(), secret, patience)
     }
 
     /// The same for a command that only looks: it makes nothing, and needs neither lock nor agent.
     pub fn looking(host: Host, environment: Name) -> Result<Self, AgentError> {
         // Without a secret there is no release whose identity could be compared.
         let secret = host.secret()?.unwrap_or_default();
-        Ok(Self { looks_only: true, ..Self::with_secret(host, environment, secret, Tries::ONCE)? })
+        Ok(Self { looks_only: true, ..Self::with_secret(host, environment, secret, Patience::Once)? })
     }
 
     /// The same where the secret is known to exist.
@@ -72,11 +93,13 @@ impl Shared {
         host: Host,
         environment: Name,
         secret: Secret,
-        tries: Tries,
+        patience: Patience,
     ) -> Result<Self, AgentError> {
         let direct: Rc<dyn Manager> = Rc::new(Direct::of_this_program());
         let runner = Runner::of_this_program();
-        Ok(Self { host, environment, secret, direct, runner, tries, looks_only: false })
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let places = Arc::new(Semaphore::new(processors));
+        Ok(Self { host, environment, secret, direct, runner, patience, places, looks_only: false })
     }
 
     /// The managers of apps that run as this account. pm2 has one home, and so one daemon, for each.
@@ -105,6 +128,11 @@ impl Shared {
 
     /// One app.
     pub fn site(&self, app: &Name, tuning: Tuning) -> Result<Site, AgentError> {
+        self.site_with(app, tuning, &Overrides::default())
+    }
+
+    /// One app, with what was said on a command line.
+    pub fn site_with(&self, app: &Name, tuning: Tuning, overrides: &Overrides) -> Result<Site, AgentError> {
         let config = self.host.config.app(app).unwrap_or_default();
         let dir = self.host.root.app(app, &self.environment, config.dir.as_deref());
         let account = self.host.account(app, config.user.as_deref())?;
@@ -115,18 +143,22 @@ impl Shared {
             dir: dir.clone(),
             roles: self.host.config.roles.clone(),
             account,
-            start: config.start,
+            start: StartOverride { manager: overrides.manager.or(config.start.manager), ..config.start },
             limits: tuning.limits,
             runner: self.runner.clone(),
         };
-        let env_files = EnvFiles { base: None, local: None, dir: config.env_dir, host: config.env };
-        let supply = HostSupply::new(&self.host, self.secret, &service, env_files, self.tries);
+        let (base, local) = (overrides.env_base.clone(), overrides.env_local.clone());
+        let env_files = EnvFiles { base, local, dir: config.env_dir, host: config.env };
+        let places = Arc::clone(&self.places);
+        let supply =
+            HostSupply::new(&self.host, self.secret, &service, env_files, places).without(overrides.skip);
         Ok(Site {
             dir,
             processes: AppProcesses::new(service.clone()),
             service,
             supply,
             clock: SystemClock::default(),
+            patience: self.patience,
             retain: tuning.retain,
             terms: Terms {
                 deploy_env_changes: config.on_env_change == OnEnvChange::Deploy,
@@ -139,7 +171,13 @@ impl Shared {
 impl Site {
     /// What a deploy of this app does to the world.
     pub fn effects(&self) -> Effects<'_> {
-        Effects { disk: &RealDisk, supply: &self.supply, processes: &self.processes, clock: &self.clock }
+        Effects {
+            disk: &RealDisk,
+            supply: &self.supply,
+            processes: &self.processes,
+            clock: &self.clock,
+            patience: self.patience,
+        }
     }
 
     /// The releases of this app.

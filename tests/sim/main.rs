@@ -7,14 +7,15 @@
 mod world;
 
 use landfall::desired::{Place, Suspension};
-use landfall::plan::Desired;
+use landfall::plan::{Desired, Hold};
 use landfall::reconcile::Tick;
 use landfall::record::history::{History, Outcome};
+use landfall::record::journal::{After, Stage};
 use world::{Nature, World};
 
 /// The desired version of each scenario in turn; crashes are injected into the last one.
 fn scenarios() -> Vec<(&'static str, Vec<(&'static str, Nature)>)> {
-    use Nature::{BadMigration, BadStart, BadStep, Good, Unhealthy};
+    use Nature::{BadAfter, BadMigration, BadStart, BadStep, BusyStep, Good, Locked, Unhealthy};
     vec![
         ("first deploy", vec![("a", Good)]),
         ("upgrade", vec![("a", Good), ("b", Good)]),
@@ -27,6 +28,9 @@ fn scenarios() -> Vec<(&'static str, Vec<(&'static str, Nature)>)> {
         ("rollback past a bad one", vec![("a", Good), ("b", Unhealthy), ("a", Good)]),
         ("good after bad", vec![("a", Good), ("b", Unhealthy), ("c", Good)]),
         ("good after a failed step", vec![("a", Good), ("b", BadStep), ("c", Good)]),
+        ("a busy step", vec![("a", Good), ("b", BusyStep)]),
+        ("a locked migration", vec![("a", Good), ("b", Locked)]),
+        ("a failing `after` step", vec![("a", Good), ("b", BadAfter)]),
         ("bad after good after bad", vec![("a", Good), ("b", Unhealthy), ("c", Good), ("d", Unhealthy)]),
     ]
 }
@@ -58,7 +62,7 @@ fn check_at_rest(world: &World, name: &str, story: &str) {
     let last_good = history.healthy().first().map(|release| release.name.clone());
     assert_eq!(world.current(), last_good, "{story}: what is linked is not what proved healthy last");
     assert_eq!(world.serving(), last_good, "{story}: what runs is not what proved healthy last");
-    if world.nature(name) == Nature::Good {
+    if world.nature(name).ends_well() {
         assert_eq!(
             last_good.as_deref(),
             Some(world.release_name(name).as_str()),
@@ -176,8 +180,9 @@ fn a_crash_during_the_recovery_from_a_crash_converges_too() {
                 let story = format!("{title}, crashes at write {at} and {second}");
                 check_always(&world, &story);
                 settle(&world, last.0);
-                // Two crashes while a release is on trial count against it, so a good one may be quarantined.
-                if !world.is_quarantined(last.0) {
+                // Two crashes while a release is on trial count against it, and two in the same stage before that
+                // are held: then a good one does not run.
+                if !world.is_quarantined(last.0) && !world.is_held(last.0) {
                     check_at_rest(&world, last.0, &story);
                 }
                 states += 1;
@@ -218,7 +223,7 @@ fn p8_a_revert_goes_to_the_exact_last_healthy_release_in_any_history() {
                 settle(&world, &name);
             }
             world.no_crash();
-            if nature == Nature::Good {
+            if nature.ends_well() {
                 model = Some(world.release_name(&name));
             }
             assert_eq!(world.current(), model, "seed {seed}, step {number}, {name} {nature:?}");
@@ -244,6 +249,214 @@ fn p9_a_bad_release_is_tried_once_until_the_state_has_been_elsewhere() {
     assert_eq!(world.starts_of("b"), 2, "naming it again after something else is a new decision");
 }
 
+/// Moments at which a newer state may take over, and what is known of the version that gives way.
+const SAFE_POINTS: [(&str, Nature); 7] = [
+    ("fetch", Nature::Good),
+    ("prepare", Nature::Good),
+    ("prepare", Nature::HangingStep),
+    ("pause", Nature::BusyStep),
+    ("pause", Nature::Locked),
+    ("ready", Nature::Good),
+    ("verify", Nature::Unhealthy),
+];
+
+#[test]
+fn p9_a_newer_state_takes_over_at_each_safe_point_and_the_revert_target_stays() {
+    for (moment, nature) in SAFE_POINTS {
+        for last in [Nature::Good, Nature::Unhealthy, Nature::BadStep] {
+            let world = World::default();
+            world.knows("a", Nature::Good);
+            world.knows("b", nature);
+            world.knows("c", last);
+            settle(&world, "a");
+            let tick = world.tick_with_edit(&world.wants("b"), moment, &world.wants("c")).unwrap();
+            let story = format!("{nature:?} at {moment}, then {last:?}");
+            assert!(!world.edit_is_left(), "{story}: its moment never came");
+            let Tick::Attempted(entry) = tick else { panic!("{story}: {tick:?}") };
+            assert_eq!(entry.result, Outcome::Superseded, "{story}");
+            assert!(!world.is_quarantined("b"), "{story}");
+            let half_built = world.has_release("b") && !world.is_prepared(&world.release_name("b"));
+            assert!(!half_built, "{story}: something half-built is left");
+            settle(&world, "c");
+            let expected = if last == Nature::Good { "c" } else { "a" };
+            assert_eq!(world.serving(), Some(world.release_name(expected)), "{story}");
+            check_at_rest(&world, "c", &story);
+        }
+    }
+}
+
+#[test]
+fn p9_a_migration_is_not_interrupted_and_nothing_after_it_starts() {
+    let world = World::default();
+    world.knows("x", Nature::Good);
+    world.knows("a", Nature::Good);
+    world.knows("c", Nature::Good);
+    settle(&world, "x");
+    let tick = world.tick_with_edit(&world.wants("a"), "migrate", &world.wants("c")).unwrap();
+    let Tick::Attempted(entry) = tick else { panic!("{tick:?}") };
+    assert_eq!((entry.result, world.runs("a", "migrate")), (Outcome::Superseded, 1));
+    assert!(world.is_prepared(&world.release_name("a")), "what was migrated is finished");
+    assert_eq!(world.starts_of("a"), 0);
+}
+
+#[test]
+fn a_crash_while_a_newer_state_takes_over_converges_to_the_newer_state() {
+    let mut states = 0;
+    for (moment, nature) in SAFE_POINTS {
+        for at in 0.. {
+            let world = World::default();
+            world.knows("a", Nature::Good);
+            world.knows("b", nature);
+            world.knows("c", Nature::Good);
+            settle(&world, "a");
+            world.crash_after(at, at % 3);
+            drop(world.tick_with_edit(&world.wants("b"), moment, &world.wants("c")));
+            world.edit_is_left();
+            settle(&world, "c");
+            let crashed = world.has_crashed();
+            world.reboot();
+            let story = format!("{nature:?} at {moment}, crash at write {at}");
+            check_always(&world, &story);
+            settle(&world, "c");
+            check_at_rest(&world, "c", &story);
+            states += 1;
+            if !crashed {
+                break;
+            }
+        }
+    }
+    println!("{states} crash states");
+    assert!(states >= 120, "only {states} crash states were reached");
+}
+
+#[test]
+fn what_says_that_it_may_work_later_is_tried_three_times_and_never_quarantined() {
+    for (nature, step) in [(Nature::BusyStep, "prepare"), (Nature::Locked, "migrate")] {
+        let world = World::default();
+        world.knows("a", Nature::Good);
+        world.knows("b", nature);
+        settle(&world, "a");
+        settle(&world, "b");
+        assert_eq!(world.runs("b", step), 3, "{nature:?}");
+        assert_eq!(world.serving(), Some(world.release_name("b")), "{nature:?}");
+        assert!(!world.is_quarantined("b"));
+    }
+}
+
+#[test]
+fn a_failing_step_has_three_tries_and_a_failing_migration_one() {
+    for (nature, step, tries) in [(Nature::BadStep, "prepare", 3), (Nature::BadMigration, "migrate", 1)] {
+        let world = World::default();
+        world.knows("a", Nature::Good);
+        world.knows("b", nature);
+        settle(&world, "a");
+        for _ in 0..5 {
+            settle(&world, "b");
+        }
+        assert_eq!(world.runs("b", step), tries, "{nature:?}");
+        assert!(world.is_quarantined("b"), "{nature:?}");
+        assert_eq!(world.serving(), Some(world.release_name("a")));
+    }
+}
+
+#[test]
+fn an_after_step_runs_once_and_its_failure_is_said_and_reverts_nothing() {
+    let world = World::default();
+    world.knows("a", Nature::Good);
+    world.knows("b", Nature::BadAfter);
+    settle(&world, "a");
+    for _ in 0..10 {
+        settle(&world, "b");
+    }
+    assert_eq!((world.runs("a", "after"), world.runs("b", "after")), (1, 1));
+    assert_eq!(world.serving(), Some(world.release_name("b")));
+    let history = world.history();
+    let last = history.last().unwrap();
+    assert_eq!(last.result, Outcome::Healthy);
+    assert!(matches!(&last.after, Some(After::Failed(failure)) if failure.reason == "StepFailed"));
+    world.kill();
+    settle(&world, "b");
+    assert_eq!(world.serving(), Some(world.release_name("b")));
+    assert_eq!(world.runs("b", "after"), 1, "healing runs no step");
+}
+
+#[test]
+fn a_crash_never_runs_the_after_steps_of_an_attempt_twice() {
+    for at in 0..20 {
+        let world = World::default();
+        world.knows("a", Nature::Good);
+        world.crash_after(at, 2);
+        settle(&world, "a");
+        world.reboot();
+        settle(&world, "a");
+        assert!(world.runs("a", "after") <= 1, "crash at write {at}");
+    }
+}
+
+#[test]
+fn a_manager_that_is_down_costs_nothing_that_runs_and_quarantines_nothing() {
+    let world = World::default();
+    world.knows("a", Nature::Good);
+    world.knows("b", Nature::Good);
+    settle(&world, "a");
+    world.manager_is_down(true);
+    for row in 1..=3_u64 {
+        let Ok(Tick::Attempted(entry)) = world.tick(&world.wants("b")) else { panic!("no attempt") };
+        assert_eq!((entry.result, entry.stage < Stage::Switching), (Outcome::Failed, true));
+        let (low, high) = (8_000 << (row - 1), 12_000 << (row - 1));
+        assert!((low..=high).contains(&entry.retry_in_ms.unwrap()), "{:?} in row {row}", entry.retry_in_ms);
+        assert_eq!(world.serving(), Some(world.release_name("a")));
+    }
+    assert!(!world.is_quarantined("b"));
+    world.manager_is_down(false);
+    settle(&world, "b");
+    assert_eq!(world.serving(), Some(world.release_name("b")));
+}
+
+#[test]
+fn a_second_crash_in_the_same_stage_is_held_until_the_state_has_been_elsewhere() {
+    let world = World::default();
+    world.knows("a", Nature::Good);
+    world.knows("b", Nature::Good);
+    settle(&world, "a");
+    for _ in 0..2 {
+        world.power_off_at("prepare");
+        settle(&world, "b");
+        assert!(world.has_crashed());
+        world.reboot();
+    }
+    settle(&world, "b");
+    let held = world.tick(&world.wants("b"));
+    assert!(
+        matches!(&held, Ok(Tick::Held(Hold::Interrupted(held))) if held.stage == Stage::Preparing),
+        "{held:?}"
+    );
+    assert_eq!(world.serving(), Some(world.release_name("a")), "what runs was brought back after the reboot");
+    settle(&world, "a");
+    settle(&world, "b");
+    assert_eq!(world.serving(), Some(world.release_name("b")));
+}
+
+#[test]
+fn p20_a_wall_clock_that_jumps_causes_no_deploy_and_no_revert() {
+    for seed in 0..200 {
+        let world = World::default();
+        world.wall_clock_jumps(seed);
+        for (name, nature) in [("a", Nature::Good), ("b", Nature::BusyStep), ("c", Nature::Unhealthy)] {
+            world.knows(name, nature);
+            settle(&world, name);
+            let (before, starts) = (world.writes(), world.starts_of(name));
+            for _ in 0..20 {
+                settle(&world, name);
+            }
+            assert_eq!((world.writes(), world.starts_of(name)), (before, starts), "seed {seed}, {name}");
+        }
+        let results: Vec<_> = world.history().entries().iter().map(|entry| entry.result).collect();
+        assert_eq!(results, [Outcome::Healthy, Outcome::Healthy, Outcome::Reverted], "seed {seed}");
+        assert_eq!(world.serving(), Some(world.release_name("b")), "seed {seed}");
+    }
+}
+
 #[test]
 fn p11_at_the_goal_nothing_is_written_started_or_run() {
     let world = World::default();
@@ -264,9 +477,9 @@ fn a_release_that_proved_healthy_is_not_stepped_again() {
     for name in ["a", "b"] {
         settle(&world, name);
     }
-    let steps = world.steps();
+    let steps = world.runs("a", "prepare");
     settle(&world, "a");
-    assert_eq!(world.steps(), steps, "rollback to a release on disk is switch and start");
+    assert_eq!(world.runs("a", "prepare"), steps, "rollback to a release on disk is switch and start");
     assert_eq!(world.current(), Some(world.release_name("a")));
 }
 

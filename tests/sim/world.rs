@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use landfall::deploy::{App, Asking};
 use landfall::disk::Disk;
-use landfall::effects::{Clock, Depth, Effects, Fetched, Known, Newer, Processes, Supply, Verdict};
+use landfall::effects::{
+    Clock, Depth, Effects, Fetched, Known, Newer, Place, Processes, Stepped, Supply, Verdict,
+};
 use landfall::layout::{AppDir, Root};
 use landfall::pending::Pending;
 use landfall::plan::{Desired, Running};
@@ -21,17 +24,34 @@ use landfall::record::history::History;
 use landfall::record::journal::{Class, Failure, Journal, Target};
 use landfall::record::quarantine::Quarantine;
 use landfall::record::release::{Progress, ReleaseRecord, ReleaseRef};
-use landfall::spec::ReleaseSpec;
+use landfall::retry::Patience;
+use landfall::spec::{ReleaseSpec, StepKind, StepSpec};
 use landfall_store::{ArtifactId, Digest};
+use tokio::sync::Notify;
 
 /// What a version is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nature {
     Good,
     BadStep,
+    /// Its step never ends by itself.
+    HangingStep,
+    /// Its step says twice in a row that it may work later.
+    BusyStep,
     BadMigration,
+    /// Its migration meets a lock twice in a row.
+    Locked,
     BadStart,
     Unhealthy,
+    /// Well, but what follows its commit fails.
+    BadAfter,
+}
+
+impl Nature {
+    /// Whether it ends up in service.
+    pub fn ends_well(self) -> bool {
+        matches!(self, Self::Good | Self::BusyStep | Self::Locked | Self::BadAfter)
+    }
 }
 
 /// When the next crash comes, and how it treats the write it hits.
@@ -50,6 +70,8 @@ struct Memory {
     serving: Option<String>,
     starts: BTreeMap<String, usize>,
     steps: usize,
+    /// Runs of each step of each version.
+    runs: BTreeMap<(String, String), usize>,
     writes: usize,
     ever_healthy: bool,
 }
@@ -61,6 +83,16 @@ pub struct World {
     crashed: Cell<bool>,
     full_after: Cell<Option<usize>>,
     now: Cell<u64>,
+    manager_down: Cell<bool>,
+    off_at: Cell<Option<&'static str>>,
+    /// The wall clock is anywhere within ten years, each time it is asked.
+    wall_jumps: Cell<Option<u64>>,
+    wall_asked: Cell<u64>,
+    /// At which moment the state is edited, and to what.
+    edit: RefCell<Option<(String, Desired)>>,
+    /// What the state says by now.
+    edited: RefCell<Option<Desired>>,
+    edits: Rc<Notify>,
 }
 
 fn failure(class: Class, reason: &str) -> Failure {
@@ -112,9 +144,14 @@ impl World {
     }
 
     fn record(&self, name: &str, progress: Progress) -> ReleaseRecord {
-        let migration = serde_json::json!({ "name": "migrate", "kind": "migrate", "command": { "run": ["migrate"] }, "timeout": 1000 });
-        let migrates = self.is(name, Nature::BadMigration) || name == "a";
-        let steps = if migrates { vec![migration] } else { vec![] };
+        let nature = self.nature(name);
+        let kinds = [
+            ("prepare", true),
+            ("migrate", matches!(nature, Nature::BadMigration | Nature::Locked) || name == "a"),
+            ("after", nature == Nature::BadAfter || name == "a"),
+        ];
+        let step = |kind: &str| serde_json::json!({ "name": kind, "kind": kind, "command": { "run": [kind] }, "timeout": 1000 });
+        let steps: Vec<_> = kinds.iter().filter(|(_, has)| *has).map(|(kind, _)| step(kind)).collect();
         let spec: ReleaseSpec =
             serde_json::from_value(serde_json::json!({ "version": name, "steps": steps })).unwrap();
         ReleaseRecord {
@@ -125,6 +162,8 @@ impl World {
             roles: vec![],
             progress,
             layers: vec![],
+            start: None,
+            skipped: Vec::new(),
             prepared_tree: None,
             spec,
             landfall: "sim".to_owned(),
@@ -142,14 +181,88 @@ impl World {
             controls: Controls::read(self, &dir)?,
             dir,
         };
-        let effects = Effects { disk: self, supply: self, processes: self, clock: self };
+        let effects =
+            Effects { disk: self, supply: self, processes: self, clock: self, patience: Patience::Agent };
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(reconcile(
             &mut app,
             effects,
             desired.clone(),
             Terms::default(),
-            Asking::NOTHING,
+            Asking {
+                newer: &|| self.edited.borrow().as_ref().is_some_and(|now| now != desired),
+                change: &|| {
+                    let edits = Rc::clone(&self.edits);
+                    Box::pin(async move { edits.notified().await })
+                },
+                ..Asking::NOTHING
+            },
         ))
+    }
+
+    /// The same while somebody edits the state in the middle of it: at this step, pause or stage.
+    pub fn tick_with_edit(
+        &self,
+        desired: &Desired,
+        moment: &str,
+        then: &Desired,
+    ) -> Result<Tick, RecordError> {
+        *self.edit.borrow_mut() = Some((moment.to_owned(), then.clone()));
+        let tick = self.tick(desired);
+        *self.edited.borrow_mut() = None;
+        tick
+    }
+
+    /// Whether the edit never came, because its moment did not.
+    pub fn edit_is_left(&self) -> bool {
+        self.edit.borrow_mut().take().is_some()
+    }
+
+    /// The machine goes off at this step, pause or stage.
+    pub fn power_off_at(&self, moment: &'static str) {
+        self.off_at.set(Some(moment));
+    }
+
+    fn edit_meanwhile(&self, moment: &str) {
+        if self.off_at.get() == Some(moment) {
+            self.off_at.set(None);
+            self.crashed.set(true);
+        }
+        let due = self.edit.borrow_mut().take_if(|(at, _)| at == moment);
+        if let Some((_, desired)) = due {
+            *self.edited.borrow_mut() = Some(desired);
+            self.edits.notify_waiters();
+        }
+    }
+
+    fn ran(&self, version: &str, step: &str) {
+        let mut memory = self.memory.borrow_mut();
+        memory.steps += 1;
+        *memory.runs.entry((version.to_owned(), step.to_owned())).or_default() += 1;
+    }
+
+    pub fn runs(&self, version: &str, step: &str) -> usize {
+        self.memory.borrow().runs.get(&(version.to_owned(), step.to_owned())).copied().unwrap_or(0)
+    }
+
+    /// Busy the first two of every three times.
+    fn is_busy(&self, version: &str, kind: StepKind, nature: Nature) -> bool {
+        match (kind, nature) {
+            (StepKind::Prepare, Nature::BusyStep) => !self.runs(version, "prepare").is_multiple_of(3),
+            (StepKind::Migrate, Nature::Locked) => !self.runs(version, "migrate").is_multiple_of(3),
+            _ => false,
+        }
+    }
+
+    pub fn manager_is_down(&self, down: bool) {
+        self.manager_down.set(down);
+    }
+
+    pub fn wall_clock_jumps(&self, seed: u64) {
+        self.wall_jumps.set(Some(seed));
+    }
+
+    pub fn has_release(&self, name: &str) -> bool {
+        self.memory.borrow().releases.contains_key(&self.release_name(name))
     }
 
     pub fn crash_after(&self, writes: usize, torn: usize) {
@@ -218,6 +331,12 @@ impl World {
 
     pub fn has_journal(&self) -> bool {
         Journal::read(self, &self.dir()).expect("the journal is whole").is_some()
+    }
+
+    /// Whether two attempts at it were cut short in the same stage.
+    pub fn is_held(&self, name: &str) -> bool {
+        let quarantine = Quarantine::read(self, &self.dir()).expect("the quarantine is whole");
+        quarantine.holds(self.target(name).artifact, None).is_some()
     }
 
     pub fn is_quarantined(&self, name: &str) -> bool {
@@ -331,12 +450,23 @@ impl Disk for World {
 
 impl Clock for World {
     fn wall(&self) -> Timestamp {
-        Timestamp::UNIX_EPOCH
+        let years = self.wall_jumps.get().map_or(0, |seed| {
+            self.wall_asked.set(self.wall_asked.get() + 1);
+            fastrand::Rng::with_seed(seed ^ self.wall_asked.get()).i64(-10..=10)
+        });
+        Timestamp::from_second(1_800_000_000 + years * 365 * 86_400).unwrap()
     }
 
     fn monotonic_ms(&self) -> u64 {
         self.now.set(self.now.get() + 1);
         self.now.get()
+    }
+
+    fn sleep<'a>(&'a self, pause: Duration) -> Pending<'a, ()> {
+        Box::pin(async move {
+            self.edit_meanwhile("pause");
+            self.now.set(self.now.get() + u64::try_from(pause.as_millis()).unwrap());
+        })
     }
 
     fn booted(&self) -> Timestamp {
@@ -354,37 +484,72 @@ impl Supply for World {
 
     fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Failure>> {
         Box::pin(async {
+            self.edit_meanwhile("fetch");
             self.alive().map_err(|_| failure(Class::Supply, "Off"))?;
             let name = self.by_artifact(artifact).ok_or_else(|| failure(Class::Supply, "NotFound"))?;
             Ok(Fetched { release: self.release(&name), record: self.record(&name, Progress::Materialised) })
         })
     }
 
-    fn prepare<'a>(&'a self, fetched: &'a Fetched, _: u64) -> Pending<'a, Result<(), Failure>> {
+    fn place<'a>(&'a self) -> Pending<'a, Place> {
+        Box::pin(async { Place::free() })
+    }
+
+    fn build<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>> {
         Box::pin(async {
-            let name = fetched.release.name.clone();
-            let record = fetched.record.clone();
-            self.write(
-                |memory| {
-                    memory.steps += 1;
-                    memory.releases.insert(name, record);
-                },
-                |_| (),
-            )
-            .map_err(|_| failure(Class::Host, "Disk"))?;
-            if self.is(&self.version_of(&fetched.record), Nature::BadStep) {
-                return Err(failure(Class::Prepare, "StepFailed"));
-            }
-            Ok(())
+            let (name, record) = (fetched.release.name.clone(), fetched.record.clone());
+            self.write(|memory| drop(memory.releases.insert(name, record)), |_| ())
+                .map_err(|_| failure(Class::Host, "Disk"))
         })
     }
 
-    fn migrate<'a>(&'a self, fetched: &'a Fetched, _: u64) -> Pending<'a, Result<(), Failure>> {
+    fn step<'a>(
+        &'a self,
+        record: &'a ReleaseRecord,
+        step: &'a StepSpec,
+        _: u64,
+        give_way: Pending<'a, ()>,
+    ) -> Pending<'a, Result<Stepped, Failure>> {
+        Box::pin(async move {
+            self.edit_meanwhile(step.name.as_str());
+            self.alive().map_err(|_| failure(Class::Host, "Off"))?;
+            let version = self.version_of(record);
+            self.ran(&version, step.name.as_str());
+            let class = match (step.kind, self.nature(&version)) {
+                (StepKind::Prepare, Nature::HangingStep) => {
+                    give_way.await;
+                    return Ok(Stepped::GaveWay);
+                }
+                (StepKind::Prepare, Nature::BadStep) | (StepKind::After, Nature::BadAfter) => Class::Prepare,
+                (StepKind::Migrate, Nature::BadMigration) => Class::Migrate,
+                (kind, nature) if self.is_busy(&version, kind, nature) => Class::Transient,
+                _ => return Ok(Stepped::Done),
+            };
+            Err(failure(class, "StepFailed"))
+        })
+    }
+
+    fn migrates(&self) -> bool {
+        true
+    }
+
+    fn check<'a>(
+        &'a self,
+        _: &'a ReleaseRecord,
+        _: &'a StepSpec,
+        _: u64,
+        _: Pending<'a, ()>,
+    ) -> Pending<'a, Result<Option<String>, Failure>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn discard<'a>(&'a self, release: &'a ReleaseRef) -> Pending<'a, Result<(), Failure>> {
         Box::pin(async {
-            if self.is(&self.version_of(&fetched.record), Nature::BadMigration) {
-                return Err(failure(Class::Migrate, "StepFailed"));
+            if self.is_prepared(&release.name) {
+                return Ok(());
             }
-            Ok(())
+            self.write(|memory| drop(memory.releases.remove(&release.name)), |_| ())
+                .map_err(|_| failure(Class::Host, "Disk"))
         })
     }
 
@@ -410,10 +575,6 @@ impl Supply for World {
     ) -> Pending<'a, Result<ReleaseRecord, Failure>> {
         self.load(&release.name)
     }
-
-    fn after<'a>(&'a self, _: &'a ReleaseRecord, _: u64) -> Pending<'a, Result<(), Failure>> {
-        Box::pin(async { Ok(()) })
-    }
 }
 
 impl Processes for World {
@@ -424,6 +585,13 @@ impl Processes for World {
     fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Running> {
         let here = self.serving().as_ref() == Some(&record.release.name);
         Box::pin(async move { if here { Running::Yes } else { Running::No } })
+    }
+
+    fn ready<'a>(&'a self, _: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async {
+            self.edit_meanwhile("ready");
+            if self.manager_down.get() { Err(failure(Class::Manager, "ManagerDown")) } else { Ok(()) }
+        })
     }
 
     fn preflight<'a>(&'a self, _: &'a ReleaseRecord, _: u64, _: Newer<'a>) -> Pending<'a, Verdict> {
@@ -441,8 +609,12 @@ impl Processes for World {
         })
     }
 
-    fn verify<'a>(&'a self, record: &'a ReleaseRecord, _: u64, _: Newer<'a>) -> Pending<'a, Verdict> {
-        Box::pin(async {
+    fn verify<'a>(&'a self, record: &'a ReleaseRecord, _: u64, newer: Newer<'a>) -> Pending<'a, Verdict> {
+        Box::pin(async move {
+            self.edit_meanwhile("verify");
+            if newer() {
+                return Verdict::Superseded;
+            }
             if self.is(&self.version_of(record), Nature::Unhealthy) {
                 return Verdict::Unhealthy(failure(Class::Health, "ProbesFailing"));
             }
@@ -473,5 +645,11 @@ impl Processes for World {
 /// Keeps the compiler honest: the simulated effects are usable exactly as the real ones are.
 #[allow(dead_code, reason = "it only has to compile")]
 fn as_effects(world: &Rc<World>) -> Effects<'_> {
-    Effects { disk: world.as_ref(), supply: world.as_ref(), processes: world.as_ref(), clock: world.as_ref() }
+    Effects {
+        disk: world.as_ref(),
+        supply: world.as_ref(),
+        processes: world.as_ref(),
+        clock: world.as_ref(),
+        patience: Patience::Agent,
+    }
 }

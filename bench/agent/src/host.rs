@@ -19,18 +19,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 pub struct Host {
     pub dir: PathBuf,
     program: PathBuf,
+    store: PathBuf,
     agent: Option<Child>,
 }
 
 impl Host {
-    /// A fresh host at `dir`; what an earlier run left there is removed. `apps` is TOML for `host.toml`.
-    pub fn new(program: &Path, dir: PathBuf, apps: &str) -> Self {
+    /// A fresh host at `dir`; what an earlier run left there is removed, but for a store elsewhere.
+    pub fn new(program: &Path, dir: PathBuf, store: &Path) -> Self {
         std::fs::remove_dir_all(&dir).ok();
         std::fs::create_dir_all(dir.join("state")).unwrap();
-        let host = Self { dir, program: program.to_owned(), agent: None };
-        let (state, store) = (host.state(), host.dir.join("store"));
+        let host = Self { dir, program: program.to_owned(), store: store.to_owned(), agent: None };
+        let state = host.state();
         let config = format!(
-            "host = \"bench\"\nenvironment = \"{ENVIRONMENT}\"\nstore = {store:?}\n\n[state]\nfile = {state:?}\n\n{apps}"
+            "host = \"bench\"\nenvironment = \"{ENVIRONMENT}\"\nstore = {store:?}\n\n[state]\nfile = {state:?}\n"
         );
         std::fs::write(host.dir.join("host.toml"), config).unwrap();
         host.want(&[]);
@@ -70,9 +71,8 @@ impl Host {
 
     /// Packs a directory as a version and gives the artifact's id.
     pub fn pack(&self, source: &Path, version: &str) -> String {
-        let store = self.dir.join("store");
-        let source = source.to_string_lossy();
-        self.run(&["pack", &source, "--version", version, "--no-build", "--store", &store.to_string_lossy()])
+        let (source, store) = (source.to_string_lossy(), self.store.to_string_lossy());
+        self.run(&["pack", &source, "--version", version, "--no-build", "--store", &store])
     }
 
     /// Names the artifacts that apps should run, as an editor saves: another file, renamed over.

@@ -42,6 +42,13 @@ pub fn at_rest(host: &Host, when: &str, table: &mut Table) {
     table.note(&name("processor"), format!("{:.2} % of one", share * 100.0));
 }
 
+/// What it holds at this moment.
+pub fn resident_now(host: &Host, when: &str, table: &mut Table) {
+    let held = proc::held(host.agent_pid());
+    let met = held.resident <= RESIDENT_KIB_MAX;
+    table.goal(&format!("agent, {when}: resident"), resident(&held), met, "≤ 15 MiB");
+}
+
 fn resident(held: &proc::Held) -> String {
     format!(
         "{} ({} its own, {} mapped files)",

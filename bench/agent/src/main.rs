@@ -81,7 +81,7 @@ fn main() {
             idle::at_rest(&fleet.host, "all deployed", &mut table);
         }
         if chosen(Part::Drift) {
-            fleet.check_all(&mut table);
+            fleet.watch_rounds(&mut table);
         }
         fleet.host.end();
     }

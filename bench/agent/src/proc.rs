@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What a process holds now, memory in KiB.
@@ -30,6 +31,34 @@ pub fn held(pid: u32) -> Held {
     }
 }
 
+/// The most memory that the children of a process held together while `work` went on, in KiB.
+pub fn peak_below(pid: u32, work: impl FnOnce()) -> u64 {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut peak = 0;
+            while !over.load(Ordering::Relaxed) {
+                peak = peak.max(children(pid).map(resident).sum());
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            peak
+        });
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        over.store(true, Ordering::Relaxed);
+        ended.unwrap_or_else(|why| std::panic::resume_unwind(why));
+        looking.join().unwrap()
+    })
+}
+
+fn children(pid: u32) -> impl Iterator<Item = u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>().into_iter()
+}
+
+fn resident(pid: u32) -> u64 {
+    field(Path::new(&format!("/proc/{pid}/status")), "VmRSS:")
+}
+
 /// How often each thread gave up the processor of its own will: once for each time it was woken.
 pub fn sleeps(pid: u32) -> BTreeMap<PathBuf, u64> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
@@ -44,9 +73,9 @@ pub fn cpu(pid: u32) -> Duration {
     times(pid, [11, 12])
 }
 
-/// Processor time that ended children of this process have used.
-pub fn cpu_of_children() -> Duration {
-    times(std::process::id(), [13, 14])
+/// Processor time that the ended children of a process have used.
+pub fn cpu_of_children(pid: u32) -> Duration {
+    times(pid, [13, 14])
 }
 
 /// Fields of `/proc/PID/stat`, counted from the state that follows the program's name, summed.

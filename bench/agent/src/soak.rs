@@ -58,7 +58,7 @@ struct Soak {
 }
 
 pub fn measure(program: &Path, dir: &Path, deploys: usize, seed: u64, table: &mut Table) {
-    let mut host = Host::new(program, dir.join("soak"), "");
+    let mut host = Host::new(program, dir.join("soak"), &dir.join("soak/store"));
     host.start_agent();
     let random = fastrand::Rng::with_seed(seed);
     let mut soak = Soak { host, random, number: 0, times: Samples::default(), healthy: String::new() };

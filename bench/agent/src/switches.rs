@@ -37,7 +37,7 @@ settle = "10ms"
 
 /// Goes to and fro between two releases.
 pub fn measure(program: &Path, dir: &Path, what: &str, files: usize, switches: usize, table: &mut Table) {
-    let mut host = Host::new(program, dir.join("switches"), "");
+    let mut host = Host::new(program, dir.join("switches"), &dir.join("switches/store"));
     let source = host.dir.join("source");
     tree::write(&source, files, 0);
     std::fs::write(source.join("landfall.toml"), RECIPE).unwrap();
