@@ -51,6 +51,11 @@ impl Root {
         self.0.join("agent.sock")
     }
 
+    /// Its time is that of the last collection.
+    pub fn collected(&self) -> PathBuf {
+        self.0.join("collected")
+    }
+
     /// The state that was last accepted.
     pub fn accepted(&self) -> PathBuf {
         self.0.join("accepted")

@@ -16,6 +16,7 @@ mod doctor;
 mod env;
 mod exec;
 mod follow_logs;
+mod gc;
 mod history;
 mod init;
 mod install;
@@ -172,6 +173,7 @@ pub enum Command {
     Release(release::ReleaseArgs),
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
+    Gc(gc::Gc),
     Install(install::Install),
     Uninstall(install::Uninstall),
     Doctor(doctor::DoctorArgs),
@@ -226,6 +228,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Release(args) => release::run(&args, context),
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
+        Command::Gc(args) => gc::run(&args, context),
         Command::Install(args) => install::install(&args, context),
         Command::Uninstall(args) => install::uninstall(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),

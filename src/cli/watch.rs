@@ -30,11 +30,6 @@ pub fn run(args: &Watch, context: &Context) -> Outcome {
     close_fds::set_fds_cloexec(3, &[]);
     let host = context.host()?;
     startable(&host.config)?;
-    if host.config.cache_max_bytes.is_some() {
-        context
-            .report
-            .say("note: [cache] max_bytes is not acted on yet; the cache grows with what was deployed");
-    }
     let environment = context.environment(&host, args.env.as_ref())?;
     let state = context.state_file()?;
     let source = FileSource::new(&state).map_err(|error| super::context::io(&state, &error))?;
