@@ -11,7 +11,8 @@ use support::{Host, Source};
 
 /// A version with a content of its own, and how many healthy ones stay.
 fn version(content: &str, retain: u32) -> Source {
-    Source::sleeper_and(&format!("[retain]\nreleases = {retain}\n")).with("app/version.txt", content.repeat(1_000).as_bytes())
+    Source::sleeper_and(&format!("[retain]\nreleases = {retain}\n"))
+        .with("app/version.txt", content.repeat(1_000).as_bytes())
 }
 
 fn files_below(dir: &Path) -> Vec<PathBuf> {
@@ -83,7 +84,14 @@ fn p10_a_record_that_cannot_be_read_stops_the_collection_with_nothing_removed() 
     let record = host.current("web", "prod").join(".landfall/release.json");
     let controls = app.join("controls");
     let before = cached(&host);
-    for path in [app.join("history"), app.join("journal"), app.join("quarantine"), controls, record, host.root().join("accepted")] {
+    for path in [
+        app.join("history"),
+        app.join("journal"),
+        app.join("quarantine"),
+        controls,
+        record,
+        host.root().join("accepted"),
+    ] {
         let good = fs::read(&path).ok();
         fs::write(&path, "damaged").unwrap();
         let said = host.run(&["gc", "--max-bytes", "0B"]);

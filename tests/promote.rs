@@ -12,7 +12,8 @@ fn state(host: &Host, staging: &str, prod: &str, blocked: &[&str]) {
     let target = |artifact: &str| json!({ "target": { "artifact": artifact } });
     let blocked: Vec<Value> =
         blocked.iter().map(|it| json!({ "artifact": it, "reason": "leaks", "by": "lee" })).collect();
-    let app = json!({ "environments": { "staging": target(staging), "prod": target(prod) }, "blocked": blocked });
+    let app =
+        json!({ "environments": { "staging": target(staging), "prod": target(prod) }, "blocked": blocked });
     let state = json!({ "apiVersion": "landfall/v1", "apps": { "web": app } });
     host.write("state/deploy-state.json", &state.to_string());
     git(host, &["commit", "--quiet", "-am", "Set the scene"]);
@@ -63,7 +64,8 @@ fn an_artifact_of_one_environment_a_blocked_one_and_one_that_failed_there_are_re
         "{}\n[[layer]]\nname = \"env\"\nkind = \"env\"\n\n[env]\nenvironments = [\"staging\"]\n",
         support::source::SLEEPER.replace("version = \"1\"", "version = \"9\"")
     );
-    let bound = Source::new(&recipe).with("app/x", b"x").with(".env.staging", b"A=1").with(".env.staging.local", b"");
+    let bound =
+        Source::new(&recipe).with("app/x", b"x").with(".env.staging", b"A=1").with(".env.staging.local", b"");
     let bound = host.pack(bound.path(), "staging");
     state(&host, &bound, &old, &[]);
     let untouched = before();

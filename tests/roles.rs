@@ -22,7 +22,9 @@ fn host(roles: &[&str]) -> Host {
 /// `[[start]]` of a process that is known by an argument of its own.
 fn process(name: &str, roles: &str, seconds: u32) -> String {
     let run = format!("run = [\"sleep\", \"{seconds}\"]");
-    format!("\n[[start]]\nname = \"{name}\"\nroles = [{roles}]\n{run}\nstop = {{ signal = \"SIGTERM\", grace = \"1s\" }}\n")
+    format!(
+        "\n[[start]]\nname = \"{name}\"\nroles = [{roles}]\n{run}\nstop = {{ signal = \"SIGTERM\", grace = \"1s\" }}\n"
+    )
 }
 
 fn health(name: &str, roles: &str, command: &str) -> String {
@@ -34,7 +36,9 @@ fn health(name: &str, roles: &str, command: &str) -> String {
 /// A web process, a worker, and a site of files alone, each with a layer of its own.
 fn shop(version: &str, processes: &str, more: &str) -> Source {
     let layer = |name: &str| {
-        format!("\n[[layer]]\nname = \"{name}\"\nroles = [\"{name}\"]\nfiles = [{{ from = \"{name}\", to = \"{name}\" }}]\n")
+        format!(
+            "\n[[layer]]\nname = \"{name}\"\nroles = [\"{name}\"]\nfiles = [{{ from = \"{name}\", to = \"{name}\" }}]\n"
+        )
     };
     let layers: String = ["web", "worker", "static"].map(layer).concat();
     let content = |name: &str| format!("{name} {version} {}", name.repeat(1_000)).into_bytes();
@@ -61,7 +65,8 @@ fn seconds(process: &Process) -> Option<String> {
 
 /// Every object on the host, by size.
 fn fetched(host: &Host) -> Vec<u64> {
-    let mut sizes: Vec<u64> = files_below(&host.root().join("objects")).iter().map(|it| it.metadata().unwrap().len()).collect();
+    let mut sizes: Vec<u64> =
+        files_below(&host.root().join("objects")).iter().map(|it| it.metadata().unwrap().len()).collect();
     sizes.sort_unstable();
     sizes
 }
@@ -163,13 +168,19 @@ fn a_process_that_a_release_no_longer_has_is_stopped_and_a_new_one_started() {
 
 #[test]
 fn steps_run_on_the_hosts_of_their_roles_only() {
-    let step = |name: &str| format!("\n[[step]]\nname = \"{name}\"\nroles = [\"{name}\"]\nrun = [\"touch\", \"{name}-ran\"]\n");
+    let step = |name: &str| {
+        format!("\n[[step]]\nname = \"{name}\"\nroles = [\"{name}\"]\nrun = [\"touch\", \"{name}-ran\"]\n")
+    };
     for roles in [&["web"][..], &["web", "worker"]] {
         let host = host(roles);
         host.deploy_once(&shop("1", &both(), &(step("web") + &step("worker")))).expect_code(0);
         let current = host.current("web", "prod");
         for name in ["web", "worker"] {
-            assert_eq!(current.join(format!("{name}-ran")).exists(), roles.contains(&name), "{roles:?} {name}");
+            assert_eq!(
+                current.join(format!("{name}-ran")).exists(),
+                roles.contains(&name),
+                "{roles:?} {name}"
+            );
         }
     }
 }
@@ -181,7 +192,8 @@ fn node(manager: &str, version: &str) -> Source {
          [start]\nmanager = \"{manager}\"\nrun = [\"node\", \"app/server.js\"]\nstop = {{ signal = \"SIGINT\", grace = \"2s\" }}\n{}",
         health("main", "", "[\"true\"]").replace("roles = []\n", "")
     );
-    Source::new(&recipe).with("app/server.js", format!("setInterval(() => {{}}, 1000); // {version}").as_bytes())
+    Source::new(&recipe)
+        .with("app/server.js", format!("setInterval(() => {{}}, 1000); // {version}").as_bytes())
 }
 
 #[test]

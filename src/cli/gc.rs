@@ -74,15 +74,25 @@ fn gc_error(error: GcError) -> CliError {
     let (exit, reason, hint) = match &error {
         GcError::Busy => (Exit::Conflict, "CacheBusy", "try again when the deploy is over"),
         GcError::Record(_) => (Exit::Error, "RecordFailed", "`landfall recover` mends records"),
-        GcError::Tree { .. } => (Exit::Error, "TreeMissing", "`landfall verify` says which releases are whole"),
+        GcError::Tree { .. } => {
+            (Exit::Error, "TreeMissing", "`landfall verify` says which releases are whole")
+        }
         GcError::Cache(_) | GcError::Io { .. } => (Exit::Error, "IoError", "look at the disk of this host"),
     };
     CliError::new(exit, reason, &error).hint(hint)
 }
 
 fn show(report: &Report, collected: &Collected) {
-    let Collected { cache_bytes, needed_bytes, max_bytes, contents, content_bytes, documents, document_bytes, removed } =
-        *collected;
+    let Collected {
+        cache_bytes,
+        needed_bytes,
+        max_bytes,
+        contents,
+        content_bytes,
+        documents,
+        document_bytes,
+        removed,
+    } = *collected;
     let verb = if removed { "removed" } else { "would remove" };
     report.line(format!("{verb} {contents} contents, {}", bytes(content_bytes)));
     report.line(format!("{verb} {documents} trees, manifests and env files, {}", bytes(document_bytes)));
@@ -94,7 +104,8 @@ fn show(report: &Report, collected: &Collected) {
         bytes(needed_bytes)
     ));
     if left > max_bytes {
-        let why = if left > needed_bytes { "the rest was let go of within a day" } else { "all of it is needed" };
+        let why =
+            if left > needed_bytes { "the rest was let go of within a day" } else { "all of it is needed" };
         report.say(format!("the cache stays above its bound: {why}"));
     }
 }

@@ -66,8 +66,7 @@ fn desired(file: &Path, args: &Promote) -> Result<Target, CliError> {
         let what = format!("`{}` in `{}` is marked \"state\": \"absent\"", args.app, args.from);
         return Err(CliError::new(Exit::Invalid, "Absent", what));
     }
-    let found =
-        state.resolve(&args.app, &args.from).map_err(|error| super::state::resolve_error(&error))?;
+    let found = state.resolve(&args.app, &args.from).map_err(|error| super::state::resolve_error(&error))?;
     found.target().cloned().ok_or_else(|| {
         let what = format!("`{}` in `{}` has no target", args.app, args.from);
         CliError::new(Exit::NotFound, "NoTarget", what)
@@ -84,7 +83,8 @@ fn fared(name: &str, artifact: &ArtifactId, args: &Promote, context: &Context) -
             Ok(format!("{name}: it proved healthy here in {from}, in attempt {attempt}."))
         }
         Some(Entry { attempt, result, .. }) => {
-            let what = format!("{name} did not prove healthy in {from}: attempt {attempt} here ended {result}");
+            let what =
+                format!("{name} did not prove healthy in {from}: attempt {attempt} here ended {result}");
             let hint = format!(
                 "`landfall describe {} --env {from}` shows why; `landfall deploy {} {} {name}` deploys it all the same",
                 args.app, args.app, args.to

@@ -157,7 +157,9 @@ fn env_documents(
     let dir = app.dir.run().join("env");
     let mut files = HashSet::new();
     for name in list(&dir)? {
-        let Some(id) = name.strip_suffix(".tree").and_then(|hex| hex.parse().ok()).map(TreeId) else { continue };
+        let Some(id) = name.strip_suffix(".tree").and_then(|hex| hex.parse().ok()).map(TreeId) else {
+            continue;
+        };
         let bytes = std::fs::read(dir.join(&name)).map_err(io(&dir.join(&name)))?;
         if needed.contains(&id)
             && let Ok(tree) = Tree::decode(&bytes)

@@ -110,14 +110,11 @@ impl Scope {
         let accepted = crate::watch::last(host)?;
         let wanted = accepted.iter().flat_map(|accepted| {
             let state = &accepted.state;
-            state.apps_in(environment).filter_map(|app| Some(state.resolve(app, environment).ok()?.target()?.artifact))
+            state
+                .apps_in(environment)
+                .filter_map(|app| Some(state.resolve(app, environment).ok()?.target()?.artifact))
         });
-        Ok(Self {
-            root: host.root.clone(),
-            apps,
-            wanted: wanted.collect(),
-            roles: host.config.roles.clone(),
-        })
+        Ok(Self { root: host.root.clone(), apps, wanted: wanted.collect(), roles: host.config.roles.clone() })
     }
 }
 

@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn what_was_let_go_of_longest_ago_goes_first_and_no_more_than_the_bound_asks_for() {
-        let facts = facts(&[(10, 200_000, false), (10, 300_000, false), (10, 100_000, false), (10, 900_000, true)]);
+        let facts =
+            facts(&[(10, 200_000, false), (10, 300_000, false), (10, 100_000, false), (10, 900_000, true)]);
         let gone = plan(&facts, &Limits { max_bytes: Some(25), young_too: false });
         assert_eq!(gone.objects, [facts.objects[1], facts.objects[0]]);
         assert!(plan(&facts, &Limits { max_bytes: Some(40), young_too: false }).objects.is_empty());

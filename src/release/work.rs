@@ -94,7 +94,9 @@ fn collect(scope: &Scope, limits: &Limits) -> Result<(), Failure> {
     match gc::run(scope, limits, false) {
         Ok(collected) if collected.contents + collected.documents > 0 => {
             tracing::info!(
-                contents = collected.contents, bytes = collected.content_bytes, documents = collected.documents,
+                contents = collected.contents,
+                bytes = collected.content_bytes,
+                documents = collected.documents,
                 "removed from the cache what nothing needs"
             );
             Ok(())

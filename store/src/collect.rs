@@ -113,7 +113,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         assert!(hold(root.path()).unwrap().is_none());
         let cache = HostCache::open(root.path()).unwrap();
-        let want = |text: &str, executable| Want { blob: BlobId::of(text.as_bytes()), size: text.len() as u64, executable };
+        let want = |text: &str, executable| Want {
+            blob: BlobId::of(text.as_bytes()),
+            size: text.len() as u64,
+            executable,
+        };
         let incoming = cache.receive().unwrap();
         for (text, executable) in [("a", false), ("a", true), ("b", false)] {
             incoming.put(&want(text, executable), &mut text.as_bytes()).unwrap();
