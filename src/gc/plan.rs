@@ -98,7 +98,8 @@ mod tests {
     const NOW: i64 = 1_000_000_000;
 
     fn object(number: u32, size: u64, age: i64) -> Object {
-        let want = Want { blob: BlobId::of(&number.to_le_bytes()), size, executable: number.is_multiple_of(5) };
+        let want =
+            Want { blob: BlobId::of(&number.to_le_bytes()), size, executable: number.is_multiple_of(5) };
         Object { want, changed: NOW - age }
     }
 
