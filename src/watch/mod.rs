@@ -9,6 +9,7 @@ mod apps;
 mod departures;
 mod rounds;
 mod service;
+mod stop;
 mod systemd;
 mod tick;
 mod tidy;
@@ -114,7 +115,13 @@ fn is_about(wanted: &Desired, entry: &crate::record::history::Entry) -> bool {
 /// Reconciles until a signal ends it. The apps go on without it.
 pub async fn watch(settings: Settings) -> Result<(), AgentError> {
     let _lock = settings.host.lock()?;
-    tokio::task::LocalSet::new().run_until(async { agent::Agent::new(settings)?.run().await }).await
+    let (host, environment) = (settings.host.clone(), settings.environment.clone());
+    let attempts = tokio::task::LocalSet::new();
+    attempts.run_until(async { agent::Agent::new(settings)?.run().await }).await?;
+    // Whatever attempt is under way ends here: nothing writes its journal any more.
+    drop(attempts);
+    stop::note(&host, &environment);
+    Ok(())
 }
 
 /// Apps of this host: those the state names for it, and those that are here already.
