@@ -1,13 +1,8 @@
 //! Following this host's agent through one deploy, by the files it writes: no question is put to it.
 
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use landfall_store::{ArtifactId, Name};
-use notify::event::{AccessKind, AccessMode, EventKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-
+use crate::changes::{Changes, WatchError};
 use crate::disk::RealDisk;
 use crate::host::Host;
 use crate::layout::AppDir;
@@ -17,6 +12,7 @@ use crate::record::RecordError;
 use crate::record::history::{Entry, History, Outcome};
 use crate::record::journal::{Journal, Stage};
 use crate::watch;
+use landfall_store::{ArtifactId, Name};
 
 /// How the wait ended.
 #[derive(Debug)]
@@ -39,13 +35,8 @@ pub enum Ended {
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
     /// The kernel does not tell of changes.
-    #[error("cannot watch {path}: {source}")]
-    Watch {
-        /// Which directory.
-        path: PathBuf,
-        /// What the system said.
-        source: notify::Error,
-    },
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// The agent's records cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -58,9 +49,7 @@ pub struct Follow<'a> {
     environment: &'a Name,
     dir: AppDir,
     last_before: u64,
-    watcher: RecommendedWatcher,
-    events: Receiver<()>,
-    watched: Vec<PathBuf>,
+    changes: Changes,
 }
 
 impl<'a> Follow<'a> {
@@ -68,16 +57,9 @@ impl<'a> Follow<'a> {
     pub fn begin(host: &'a Host, app: &'a Name, environment: &'a Name) -> Result<Self, FollowError> {
         let config = host.config.app(app).unwrap_or_default();
         let dir = host.root.app(app, environment, config.dir.as_deref());
-        let (send, events) = channel();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if is_a_change(&event) && send.send(()).is_err() {
-                tracing::debug!("a change came after the wait had ended");
-            }
-        });
-        let root = || host.root.path().to_owned();
-        let watcher = watcher.map_err(|source| FollowError::Watch { path: root(), source })?;
+        let changes = Changes::new()?;
         let last_before = History::read(&RealDisk, &dir)?.last().map_or(0, |entry| entry.attempt);
-        Ok(Self { host, app, environment, dir, last_before, watcher, events, watched: Vec::new() })
+        Ok(Self { host, app, environment, dir, last_before, changes })
     }
 
     /// Waits for the verdict on an artifact, at most `limit`. `seen` is told of every stage once.
@@ -91,7 +73,7 @@ impl<'a> Follow<'a> {
         let deadline = Instant::now() + limit;
         let mut stage = None;
         loop {
-            self.widen()?;
+            self.changes.widen(&self.dir.history(), self.host.root.path())?;
             let journal = Journal::read(&RealDisk, &self.dir)?.filter(|now| now.target.artifact == *artifact);
             if let Some(journal) = &journal
                 && stage.replace((journal.attempt, journal.stage)) != Some((journal.attempt, journal.stage))
@@ -101,21 +83,9 @@ impl<'a> Follow<'a> {
             if let Some(ended) = self.ended(artifact, journal.is_some(), runtime)? {
                 return Ok(ended);
             }
-            if !self.another_look(deadline) {
+            if !self.changes.another_look(deadline) {
                 return Ok(Ended::TimedOut(stage.map(|(_, stage)| stage)));
             }
-        }
-    }
-
-    /// Sleeps until something changed; `false`: the time is over.
-    fn another_look(&self, deadline: Instant) -> bool {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match self.events.recv_timeout(left) {
-            Ok(()) => {
-                while self.events.try_recv().is_ok() {}
-                true
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => false,
         }
     }
 
@@ -167,33 +137,5 @@ impl<'a> Follow<'a> {
             Plan::Hold(hold) => Some(Ended::Held(hold)),
             Plan::Deploy { .. } | Plan::Restart { .. } | Plan::Remove { .. } | Plan::Removed => None,
         }
-    }
-
-    /// Watches every directory on the way to the app's records that exists by now.
-    fn widen(&mut self) -> Result<(), FollowError> {
-        let own = self.dir.history();
-        let way = own.ancestors().skip(1).take_while(|dir| dir.starts_with(self.host.root.path()));
-        let new: Vec<PathBuf> = way
-            .filter(|dir| dir.is_dir() && !self.watched.iter().any(|old| old == dir))
-            .map(Path::to_owned)
-            .collect();
-        for dir in new {
-            let watched = self.watcher.watch(&dir, RecursiveMode::NonRecursive);
-            watched.map_err(|source| FollowError::Watch { path: dir.clone(), source })?;
-            self.watched.push(dir);
-        }
-        Ok(())
-    }
-}
-
-/// Reading is no change; that a file was written and closed is, and tells that an agent let go of its lock.
-fn is_a_change(event: &notify::Result<notify::Event>) -> bool {
-    match event {
-        Err(_) => true,
-        Ok(event) => match event.kind {
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
-            EventKind::Access(_) => false,
-            _ => true,
-        },
     }
 }

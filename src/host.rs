@@ -12,7 +12,7 @@ use nix::libc;
 
 use crate::config::{HostConfig, StoreLocation};
 use crate::disk::{Disk, RealDisk};
-use crate::layout::Root;
+use crate::layout::{AppDir, Root};
 use crate::start::Account;
 
 /// Why this host cannot be used as asked.
@@ -96,6 +96,12 @@ impl Host {
             }
             Err(error) => Err(io(error.into())),
         }
+    }
+
+    /// The directories of one app.
+    pub fn app_dir(&self, app: &Name, environment: &Name) -> AppDir {
+        let config = self.config.app(app).unwrap_or_default();
+        self.root.app(app, environment, config.dir.as_deref())
     }
 
     /// Whether a landfall holds the lock now.

@@ -4,6 +4,7 @@
 //! observe → decide → plan → fetch → release → switch → start → health → record.
 
 pub mod archive;
+pub mod changes;
 pub mod cli;
 pub mod commit;
 pub mod config;

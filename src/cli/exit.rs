@@ -70,6 +70,32 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// The meaning of a status that another landfall gave.
+    pub const fn of(code: u8) -> Self {
+        match code {
+            0 => Self::Done,
+            1 => Self::Differs,
+            2 => Self::Usage,
+            3 => Self::Invalid,
+            4 => Self::NotFound,
+            5 => Self::Source,
+            6 => Self::Supply,
+            7 => Self::Step,
+            8 => Self::Reverted,
+            9 => Self::Down,
+            10 => Self::Refused,
+            11 => Self::Suspended,
+            12 => Self::Conflict,
+            13 => Self::Trust,
+            14 => Self::TimedOut,
+            15 => Self::NoAgent,
+            130 => Self::Interrupted,
+            _ => Self::Error,
+        }
+    }
+}
+
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())

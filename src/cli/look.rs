@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use landfall_store::Name;
+use jiff::Timestamp;
+use landfall_store::{ArtifactId, Name};
 
 use super::context::{Context, host_error};
 use super::error::CliError;
@@ -17,7 +18,7 @@ use crate::plan::Desired;
 use crate::record::RecordError;
 use crate::source::file::FileSource;
 use crate::status::{Around, SourceView};
-use crate::watch::{self, Accepted, AgentError, Settings, Shared, Site, StateProblem};
+use crate::watch::{self, Accepted, AgentError, Shared, Site, StateProblem};
 
 /// A host as a command that only looks sees it.
 pub struct Looking {
@@ -38,7 +39,7 @@ impl Looking {
         let host = context.host()?;
         let environment = environment(context, &host, env)?;
         let agent = host.is_locked();
-        let (accepted, source, commit) = state(context, &host, &environment)?;
+        let (accepted, source, commit) = state(context, &host)?;
         let shared = Shared::looking(host, environment.clone()).map_err(agent_error)?;
         Ok(Self { environment, shared, accepted, source, commit, agent })
     }
@@ -100,6 +101,12 @@ impl Looking {
         self.shared.host.root.app(app, &self.environment, config.dir.as_deref())
     }
 
+    /// Why the state blocks an artifact, if it does.
+    pub fn block_of(&self, app: &Name, artifact: &ArtifactId) -> Option<String> {
+        let accepted = self.accepted.as_ref()?;
+        watch::block_of(accepted, app, &self.environment, artifact)
+    }
+
     /// What a status of this app needs to know besides its own records.
     pub fn around(&self, app: &Name) -> Around {
         let wanted = match &self.accepted {
@@ -139,7 +146,7 @@ fn only(names: BTreeSet<Name>) -> Option<Name> {
 type State = (Option<Accepted>, SourceView, Option<String>);
 
 /// The newest state if there is one that can be used, else the last that was accepted.
-fn state(context: &Context, host: &Host, environment: &Name) -> Result<State, CliError> {
+fn state(context: &Context, host: &Host) -> Result<State, CliError> {
     let last = || watch::last(host).map_err(record_error);
     let commit_of = |accepted: &Option<Accepted>| accepted.as_ref().and_then(|last| last.commit.clone());
     let path = match context.state_file() {
@@ -151,16 +158,17 @@ fn state(context: &Context, host: &Host, environment: &Name) -> Result<State, Cl
         }
     };
     let source = FileSource::new(&path).map_err(|error| super::context::io(&path, &error))?;
-    let settings = Settings { host: host.clone(), environment: environment.clone(), source };
-    let problem = match watch::newest(&settings) {
-        Ok(newest) => return Ok((Some(newest), SourceView::Ready, settings.source.commit())),
+    let last = last()?;
+    let problem = match watch::newest(&source, last.as_ref()) {
+        Ok(newest) => {
+            let view = newest.view(Timestamp::now());
+            return Ok((Some(newest), view, source.commit()));
+        }
         Err(problem) => problem,
     };
-    let last = last()?;
     let view = match problem {
-        StateProblem::Invalid(error) => SourceView::Invalid(error.to_string()),
         StateProblem::Source(_) if was_guessed(context, host) && last.is_some() => SourceView::Unknown,
-        StateProblem::Source(error) => SourceView::Unreachable(error.to_string()),
+        problem => problem.view(),
     };
     let commit = commit_of(&last);
     Ok((last, view, commit))

@@ -22,6 +22,7 @@ mod install;
 mod logs;
 mod look;
 mod ls;
+mod order;
 mod pack;
 mod plan;
 mod progress;
@@ -38,6 +39,7 @@ mod text;
 mod verdict;
 mod verify;
 mod wait;
+mod wait_for;
 mod watch;
 
 use std::path::PathBuf;
@@ -156,6 +158,13 @@ pub enum Command {
     /// For every app: from which artifact to which, files added, changed and removed, bytes to fetch, where a
     /// failure would go back to, and what stands in the way.
     Plan(plan::Plan),
+    Suspend(order::Suspend),
+    Resume(order::Resume),
+    Retry(order::Retry),
+    Reconcile(order::Reconcile),
+    Unpin(order::Unpin),
+    Recover(order::Recover),
+    Wait(wait_for::WaitFor),
     /// Check, explain and describe the state file.
     #[command(subcommand)]
     State(state::State),
@@ -211,6 +220,13 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Deploy(args) => deploy::run(&args, context),
         Command::Rollback(args) => rollback::run(&args, context),
         Command::Plan(args) => plan::run(&args, context),
+        Command::Suspend(args) => order::suspend(&args, context),
+        Command::Resume(args) => order::resume(&args, context),
+        Command::Retry(args) => order::retry(&args, context),
+        Command::Reconcile(args) => order::reconcile(&args, context),
+        Command::Unpin(args) => order::unpin(&args, context),
+        Command::Recover(args) => order::recover(&args, context),
+        Command::Wait(args) => wait_for::run(&args, context),
         Command::State(command) => state::run(&command, context),
         Command::Describe(args) => describe::run(&args, context),
         Command::Logs(args) => logs::run(&args, context),

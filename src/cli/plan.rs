@@ -17,7 +17,7 @@ use crate::outlook::outlook;
 use crate::preview::Documents;
 use crate::source::file::FileSource;
 use crate::state::DesiredState;
-use crate::watch::Accepted;
+use crate::watch::{self, Accepted, AgentError, StateProblem};
 pub use item::Item;
 use item::{Action, Named};
 
@@ -42,7 +42,7 @@ pub struct Plan {
 pub fn run(args: &Plan, context: &Context) -> Outcome {
     let host = context.host()?;
     let environment = context.environment(&host, args.env.as_ref())?;
-    let accepted = read(context)?;
+    let accepted = read(context, &host)?;
     let apps = apps(args, &host, &environment, &accepted)?;
     let store = dir_of(&host.store).and_then(|dir| Store::open(&dir).map_err(super::context::store_error));
     let documents = Documents { host: &host, store: store.as_ref().ok() };
@@ -58,10 +58,14 @@ pub fn run(args: &Plan, context: &Context) -> Outcome {
     Ok(worst.unwrap_or(Exit::Done))
 }
 
-fn read(context: &Context) -> Result<Accepted, CliError> {
+fn read(context: &Context, host: &Host) -> Result<Accepted, CliError> {
     let path = context.state_file()?;
     let source = FileSource::new(&path).map_err(|error| super::context::io(&path, &error))?;
     let state = DesiredState::read(source.path()).map_err(|error| super::state::state_error(&error))?;
+    let last = watch::last(host).map_err(super::look::record_error)?;
+    if let Err(problem @ StateProblem::Rewound { .. }) = watch::newest(&source, last.as_ref()) {
+        return Err(super::watch::agent_error(AgentError::State(problem)));
+    }
     Ok(Accepted { state, bytes: Vec::new(), commit: source.commit() })
 }
 

@@ -10,6 +10,7 @@ use super::change::{self, ChangeArgs, Wish};
 use super::context::Context;
 use super::error::CliError;
 use super::exit::Exit;
+use super::order::{self, LocalArgs};
 use super::wait::WaitArgs;
 use crate::commit::{self, Chosen, Previous, PreviousError, Verb};
 use crate::disk::RealDisk;
@@ -22,13 +23,14 @@ use crate::state::{DesiredState, Target};
 Examples:
   landfall rollback web prod                          to the last that proved healthy here; says which and why
   landfall rollback web prod --to 1.3.0 -m 'typo'     to a version, with a reason
-  landfall rollback web prod --wait                   and follow this host's agent to the verdict")]
+  landfall rollback web prod --wait                   and follow this host's agent to the verdict
+  landfall rollback web --local -m 'bad checkout'     on this host alone, with store and state out of reach")]
 pub struct Rollback {
     /// The app.
     pub app: Name,
-    /// The environment.
-    #[arg(value_name = "ENV")]
-    pub environment: Name,
+    /// The environment; with --local it may be left out.
+    #[arg(value_name = "ENV", required_unless_present = "local")]
+    pub environment: Option<Name>,
     /// The artifact: its id, a unique beginning of it (at least 8 digits), or its version
     /// [default: the last that proved healthy].
     #[arg(long, value_name = "ARTIFACT")]
@@ -39,23 +41,52 @@ pub struct Rollback {
     /// Whether to wait.
     #[command(flatten)]
     pub wait: WaitArgs,
+    /// On this host alone.
+    #[command(flatten)]
+    pub local: LocalArgs,
+}
+
+/// Which app, where, and which artifact was named.
+struct Goal<'a> {
+    app: &'a Name,
+    environment: &'a Name,
+    to: Option<&'a str>,
 }
 
 /// Runs the command.
 pub fn run(args: &Rollback, context: &Context) -> Outcome {
+    let to = args.to.as_deref();
+    match (&args.environment, args.local.local) {
+        (Some(environment), false) => edit(&Goal { app: &args.app, environment, to }, args, context),
+        (environment, _) => {
+            let wish = order::LocalWish {
+                app: &args.app,
+                environment: environment.as_ref(),
+                to,
+                reason: args.change.reason.as_deref().unwrap_or_default(),
+                by: args.change.by.as_deref(),
+                end: &args.local.end,
+            };
+            order::roll_back_here(&wish, context)
+        }
+    }
+}
+
+/// Edits the state.
+fn edit(goal: &Goal<'_>, args: &Rollback, context: &Context) -> Outcome {
     let file = context.state_file()?;
-    let now = target_now(&file, args)?;
-    let goal = match &args.to {
-        Some(text) => text.clone(),
-        None => previous(args, &file, &now, &context.open_store()?, context)?.to_string(),
+    let now = target_now(&file, goal)?;
+    let named = match goal.to {
+        Some(text) => text.to_owned(),
+        None => previous(goal, &file, &now, &context.open_store()?, context)?.to_string(),
     };
-    let to = change::named(&args.app, &args.environment, &goal, context)?;
-    if args.to.is_some() {
-        context.report.say(fared(&to, &history(args, context)?));
+    let to = change::named(goal.app, goal.environment, &named, context)?;
+    if goal.to.is_some() {
+        context.report.say(fared(&to, &history(goal, context)?));
     }
     let wish = Wish {
-        app: &args.app,
-        environment: &args.environment,
+        app: goal.app,
+        environment: goal.environment,
         to: &to,
         verb: Verb::RollBack,
         reason: Some(reason(&now, &to)),
@@ -84,10 +115,10 @@ fn reason(now: &Target, to: &Chosen) -> String {
 }
 
 /// What should run now: without it there is nothing to go back from.
-fn target_now(file: &Path, args: &Rollback) -> Result<Target, CliError> {
+fn target_now(file: &Path, args: &Goal<'_>) -> Result<Target, CliError> {
     let state = DesiredState::read(file).map_err(|error| super::state::state_error(&error))?;
     let desired =
-        state.resolve(&args.app, &args.environment).map_err(|error| super::state::resolve_error(&error))?;
+        state.resolve(args.app, args.environment).map_err(|error| super::state::resolve_error(&error))?;
     desired.target().cloned().ok_or_else(|| {
         let what = format!("`{}` in `{}` is marked \"state\": \"absent\"", args.app, args.environment);
         CliError::new(Exit::Invalid, "Absent", what)
@@ -95,7 +126,7 @@ fn target_now(file: &Path, args: &Rollback) -> Result<Target, CliError> {
 }
 
 fn previous(
-    args: &Rollback,
+    args: &Goal<'_>,
     file: &Path,
     now: &Target,
     store: &Store,
@@ -104,7 +135,7 @@ fn previous(
     let state = DesiredState::read(file).map_err(|error| super::state::state_error(&error))?;
     let usable = |artifact: &ArtifactId| {
         let blocked = state
-            .resolve(&args.app, &args.environment)
+            .resolve(args.app, args.environment)
             .is_ok_and(|desired| desired.block_of(artifact).is_some());
         !blocked && fits(store, args, artifact)
     };
@@ -118,16 +149,16 @@ fn previous(
 }
 
 /// What other hosts will have to fetch must be there.
-fn fits(store: &Store, args: &Rollback, artifact: &ArtifactId) -> bool {
+fn fits(store: &Store, args: &Goal<'_>, artifact: &ArtifactId) -> bool {
     fetch::artifact(store, artifact).is_ok_and(|artifact| {
-        artifact.app == args.app && artifact.environment.is_none_or(|only| only == args.environment)
+        artifact.app == *args.app && artifact.environment.is_none_or(|only| only == *args.environment)
     })
 }
 
-fn history(args: &Rollback, context: &Context) -> Result<History, CliError> {
+fn history(args: &Goal<'_>, context: &Context) -> Result<History, CliError> {
     let host = context.host()?;
-    let config = host.config.app(&args.app).unwrap_or_default();
-    let dir = host.root.app(&args.app, &args.environment, config.dir.as_deref());
+    let config = host.config.app(args.app).unwrap_or_default();
+    let dir = host.root.app(args.app, args.environment, config.dir.as_deref());
     History::read(&RealDisk, &dir).map_err(|error| {
         CliError::new(Exit::Error, "RecordFailed", error)
             .hint("name the artifact to go back to: --to VERSION")
@@ -135,20 +166,20 @@ fn history(args: &Rollback, context: &Context) -> Result<History, CliError> {
 }
 
 fn in_log(
-    args: &Rollback,
+    args: &Goal<'_>,
     file: &Path,
     now: &Target,
     usable: commit::Usable<'_>,
 ) -> Result<Previous, CliError> {
     let none = || {
-        let Rollback { app, environment, .. } = args;
+        let Goal { app, environment, .. } = args;
         let what = format!(
             "nothing to go back to: neither this host nor the state's log knows another artifact of `{app}` in `{environment}` that the store has and the state does not block"
         );
         CliError::new(Exit::NotFound, "NoRollbackTarget", what)
             .hint("name one: --to VERSION; `landfall ls` lists what the store has")
     };
-    let found = commit::in_log(file, &args.app, &args.environment, Some(&now.artifact), usable);
+    let found = commit::in_log(file, args.app, args.environment, Some(&now.artifact), usable);
     match found {
         Ok(found) => found.ok_or_else(none),
         Err(PreviousError::NoLog { .. }) => Err(none()),

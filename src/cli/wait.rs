@@ -11,11 +11,15 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::report::{Report, Tone, span};
 use super::{io_runtime, verdict};
+use crate::disk::RealDisk;
 use crate::document::units;
 use crate::follow::{Ended, Follow, FollowError};
 use crate::host::Host;
+use crate::plan::Desired;
+use crate::record::controls::Controls;
 use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Journal, Stage};
+use crate::watch;
 
 /// Whether and how long to wait.
 #[derive(Debug, Args)]
@@ -56,7 +60,27 @@ pub fn host(
             no_agent(&host).hint("start it with `landfall watch`, or leave out --wait; nothing was changed")
         );
     }
+    refuse_while_held(&host, app, environment)?;
     Ok(Some(host))
+}
+
+/// What waits behind a person's word here would be followed in vain.
+fn refuse_while_held(host: &Host, app: &Name, environment: &Name) -> Result<(), CliError> {
+    let dir = host.app_dir(app, environment);
+    let controls = Controls::read(&RealDisk, &dir).map_err(super::look::record_error)?;
+    let word = match watch::last(host).map_err(super::look::record_error)? {
+        Some(accepted) => watch::desired(&accepted, app, environment),
+        None => Desired::NotInState,
+    };
+    let (reason, what, hint) = match word.under(&controls, jiff::Timestamp::now()) {
+        Desired::Suspended { why, .. } => ("Suspended", format!("suspended: {why}"), "resume"),
+        Desired::Pinned { pin, .. } => ("Pinned", format!("pinned to {pin}"), "unpin"),
+        _ => return Ok(()),
+    };
+    let what =
+        format!("`{app}` is {what} on this host: there is no verdict to wait for; nothing was changed");
+    Err(CliError::new(Exit::Suspended, reason, what)
+        .hint(format!("`landfall {hint} {app}` first, or leave out --wait to change the state alone")))
 }
 
 fn no_agent(host: &Host) -> CliError {
@@ -149,9 +173,9 @@ pub(super) fn tell_verdict(entry: &Entry, report: Report) {
     }
 }
 
-fn follow_error(error: FollowError) -> CliError {
+pub fn follow_error(error: FollowError) -> CliError {
     let reason = match &error {
-        FollowError::Watch { .. } => "WatchFailed",
+        FollowError::Watch(_) => "WatchFailed",
         FollowError::Record(_) => "RecordFailed",
     };
     CliError::new(Exit::Error, reason, error)

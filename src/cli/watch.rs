@@ -90,6 +90,12 @@ pub fn agent_error(error: AgentError) -> CliError {
                 None => cli,
             }
         }
+        AgentError::State(problem @ StateProblem::Rewound { .. }) => {
+            CliError::new(Exit::Source, "Rewound", problem).hint(
+                "somebody put an older state back? the last accepted one stays in force; a newer state has a \
+                 higher `serial`",
+            )
+        }
         AgentError::State(StateProblem::Source(error)) | AgentError::Source(error) => {
             CliError::new(Exit::Source, "SourceUnreachable", error)
                 .hint("`landfall deploy <app> <env> <version>` writes one; --state names another file")

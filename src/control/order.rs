@@ -119,6 +119,46 @@ pub enum OrderError {
     Record(#[from] RecordError),
 }
 
+impl OrderError {
+    /// Exit code and reason, as `docs/cli.md` has them.
+    pub const fn code(&self) -> (u8, &'static str) {
+        match self {
+            Self::Text { .. } => (2, "TextInvalid"),
+            Self::Past { .. } => (2, "TimeHasPassed"),
+            Self::Suspended { .. } => (11, "Suspended"),
+            Self::Choice(ChoiceError::Nothing) => (4, "NoRollbackTarget"),
+            Self::Choice(ChoiceError::Unknown(_) | ChoiceError::Ambiguous { .. }) => (4, "ReleaseUnknown"),
+            Self::Choice(ChoiceError::NotHealthy { .. }) => (10, "NotHealthy"),
+            Self::Choice(ChoiceError::Blocked { .. }) => (10, "Blocked"),
+            Self::Record(RecordError::Damaged { .. }) => (6, "RecordDamaged"),
+            Self::Record(_) => (20, "RecordFailed"),
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Suspended { app, why } => match why.place {
+                Place::Host => format!("`landfall resume {app}` first"),
+                Place::State => format!("take `suspend` of `{app}` out of the state first"),
+            },
+            Self::Choice(ChoiceError::Nothing | ChoiceError::Unknown(_) | ChoiceError::Ambiguous { .. }) => {
+                "`landfall ls --releases` shows the releases of this host".to_owned()
+            }
+            Self::Choice(ChoiceError::NotHealthy { .. } | ChoiceError::Blocked { .. }) => {
+                "name another with --to; `landfall history` shows which proved healthy".to_owned()
+            }
+            Self::Record(RecordError::Damaged { .. }) => {
+                "`landfall recover <app> --dry-run` shows what can be kept".to_owned()
+            }
+            Self::Record(RecordError::Newer { .. }) => {
+                "use the landfall that wrote it, or a newer one".to_owned()
+            }
+            Self::Text { .. } | Self::Past { .. } | Self::Record(RecordError::Io { .. }) => return None,
+        })
+    }
+}
+
 /// An app's records, and what the state forbids.
 pub struct Records<'a> {
     /// Where they are.

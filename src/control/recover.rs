@@ -13,7 +13,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::layout::{AppDir, ReleaseDir};
 use crate::record::RecordError;
 use crate::record::controls::{Act, Controls, Decision};
-use crate::record::history::{Entry, History, Outcome};
+use crate::record::history::{Entry, History, Outcome, RECOVERED};
 use crate::record::journal::{Class, Failure, Journal, Target};
 use crate::record::quarantine::Quarantine;
 use crate::record::release::ReleaseRecord;
@@ -142,13 +142,14 @@ impl Recovery<'_> {
 
     /// A number that no attempt ever had: their evidence stays apart.
     fn next_attempt(&self) -> Result<u64, RecordError> {
-        let (entries, _) = History::salvage(&RealDisk, self.dir)?;
-        let known = entries.last().map_or(0, |entry| entry.attempt);
-        let journal = Journal::read(&RealDisk, self.dir).ok().flatten().map_or(0, |journal| journal.attempt);
+        let (entries, lost) = History::salvage(&RealDisk, self.dir)?;
+        let known = entries.last().map_or(0, |entry| entry.attempt) + lost as u64;
         let attempts = self.dir.attempts();
         let names = RealDisk.list(&attempts).map_err(RecordError::io(&attempts))?;
         let evidence = names.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(0);
-        Ok(known.max(journal).max(evidence) + 1)
+        // The attempt in the journal has a number of its own.
+        let journal = u64::from(self.dir.journal().exists());
+        Ok(known.max(History::headed(&RealDisk, self.dir)).max(evidence) + journal + 1)
     }
 
     fn suspend_until_told(&self) -> Result<String, RecordError> {
@@ -191,8 +192,7 @@ impl Recovery<'_> {
             why: Some(self.reason.to_owned()),
             ..Target::of(artifact)
         };
-        let failure =
-            Failure { class: Class::Host, reason: "RecordsRecovered".to_owned(), message: told.join("; ") };
+        let failure = Failure { class: Class::Host, reason: RECOVERED.to_owned(), message: told.join("; ") };
         let (app, environment) = (self.dir.app().clone(), self.dir.environment().clone());
         let journal = Journal::new(app, environment, number, target, self.now);
         let entry = Entry::ending(&journal, Outcome::Interrupted, Some(failure), 0, history.last_hash());

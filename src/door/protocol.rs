@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::control::{Done, Word};
+use crate::control::{Done, OrderError, Word};
 
 /// The version of what is said. A landfall that does not know it refuses, and says so.
 pub const VERSION: u32 = 1;
@@ -27,8 +27,13 @@ pub struct Letter {
 pub enum Request {
     /// Something about one app.
     App(Word),
-    /// Look at the state and at every app now.
-    ReconcileAll,
+    /// The same as `Reconcile` of every app.
+    ReconcileAll {
+        /// Who says it.
+        by: String,
+        /// Why.
+        reason: Option<String>,
+    },
 }
 
 /// What the agent says: one line.
@@ -58,6 +63,13 @@ impl Denied {
     /// Without a hint.
     pub fn new(code: u8, reason: &str, message: impl ToString) -> Self {
         Self { code, reason: reason.to_owned(), message: message.to_string(), hint: None }
+    }
+}
+
+impl From<OrderError> for Denied {
+    fn from(error: OrderError) -> Self {
+        let (code, reason) = error.code();
+        Self { hint: error.hint(), ..Self::new(code, reason, &error) }
     }
 }
 

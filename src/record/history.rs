@@ -20,6 +20,9 @@ const CONTEXT: &str = "landfall 2026-11-20 history entry v1";
 /// Bytes of a history: a million attempts.
 const HISTORY_BYTES_MAX: u64 = 1 << 30;
 
+/// Why an entry stands for attempts whose records could not be read.
+pub const RECOVERED: &str = "RecordsRecovered";
+
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Outcome {
@@ -139,6 +142,11 @@ impl Entry {
         }
     }
 
+    /// Whether it stands for attempts whose records could not be read.
+    pub fn is_recovery(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| failure.reason == RECOVERED)
+    }
+
     /// The entry that ends this attempt.
     pub fn ending(
         journal: &Journal,
@@ -253,6 +261,12 @@ impl History {
         Ok((history.entries, lost))
     }
 
+    /// How many entries the head record speaks of; 0 where it cannot be read.
+    pub fn headed(disk: &dyn Disk, dir: &AppDir) -> u64 {
+        let head = sealed::read::<Head>(disk, &dir.history_head());
+        head.ok().flatten().map_or(0, |head| head.entries)
+    }
+
     /// Puts these entries, which must chain, in place of everything there is.
     pub fn replace(disk: &dyn Disk, dir: &AppDir, entries: Vec<Entry>) -> Result<(), RecordError> {
         let mut history = Self { entries, torn: false, headed: 0 };
@@ -357,8 +371,11 @@ impl History {
     pub fn left(&self) -> Option<&ReleaseRef> {
         let proved = self.healthy().into_iter().next()?;
         let of_it = |entry: &Entry| entry.release.as_ref() == Some(proved);
-        let touched = |entry: &&Entry| !of_it(entry) && entry.stage >= Stage::Switching;
-        match self.entries.iter().rev().find(|entry| of_it(entry) || touched(entry)) {
+        let touched = |entry: &Entry| !of_it(entry) && entry.stage >= Stage::Switching;
+        let says = |entry: &&Entry| of_it(entry) || touched(entry) || entry.is_recovery();
+        match self.entries.iter().rev().find(says) {
+            // What was linked meanwhile stands in no record that can be read.
+            Some(entry) if entry.is_recovery() => None,
             Some(entry) if entry.stage == Stage::Removing => None,
             // An interruption is noted as an attempt's end only where `current` had not been switched.
             Some(entry) if of_it(entry) => Some(proved),

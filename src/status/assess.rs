@@ -50,7 +50,7 @@ pub fn assess(view: &View) -> Status {
 
 fn sync(view: &View) -> Sync {
     let says_nothing = matches!(view.wanted, Desired::NotInState | Desired::Invalid(_));
-    let unknown = says_nothing || matches!(view.source, SourceView::Invalid(_));
+    let unknown = says_nothing || matches!(view.source, SourceView::Invalid(_) | SourceView::Rewound(_));
     match (unknown, is_synced(view)) {
         (true, _) => Sync::Unknown,
         (false, true) => Sync::Synced,

@@ -1,5 +1,7 @@
 //! The one thing that explains a status: conditions, sentence and hint all follow from it.
 
+use jiff::Timestamp;
+
 use super::{SourceView, View};
 use crate::desired::Suspension;
 use crate::plan::{Current, Desired, Facts, Hold, Plan, Refusal, decide};
@@ -32,6 +34,10 @@ pub(super) enum Cause {
     NotInState,
     /// The state's words are wrong, all of them or those about this app.
     StateInvalid(String),
+    /// The state is older than the last accepted one.
+    StateRewound(String),
+    /// The state is past its own `not_after`.
+    StateStale(Timestamp),
     /// The state cannot be read.
     SourceUnreachable(String),
     /// The state blocks what it asks for.
@@ -104,6 +110,8 @@ fn in_sync(view: &View, env_changed: bool) -> Cause {
     match &view.source {
         SourceView::Invalid(why) => Cause::StateInvalid(why.clone()),
         SourceView::Unreachable(why) => Cause::SourceUnreachable(why.clone()),
+        SourceView::Rewound(why) => Cause::StateRewound(why.clone()),
+        SourceView::Stale(end) => Cause::StateStale(*end),
         SourceView::Ready | SourceView::Unknown => match &view.content {
             Some(content) => Cause::ContentChanged(content.clone()),
             None => Cause::Fine { env_changed },

@@ -166,6 +166,13 @@ impl Said<'_> {
             SourceView::Ready | SourceView::Invalid(_) => {
                 self.say(Kind::SourceReady, ConditionStatus::True, "Succeeded", "the state was read");
             }
+            SourceView::Stale(end) => {
+                let what = format!("the state is good until {end} and was not renewed");
+                self.say(Kind::SourceReady, ConditionStatus::False, "Stale", what);
+            }
+            SourceView::Rewound(why) => {
+                self.say(Kind::SourceReady, ConditionStatus::False, "NonFastForward", why);
+            }
             SourceView::Unreachable(why) => {
                 self.say(Kind::SourceReady, ConditionStatus::False, "SourceUnreachable", why);
             }
@@ -351,6 +358,8 @@ fn not_ready(view: &View, cause: &Cause) -> String {
         Cause::NotInState => "NotInState",
         Cause::StateInvalid(_) => "StateInvalid",
         Cause::SourceUnreachable(_) => "SourceUnreachable",
+        Cause::StateRewound(_) => "NonFastForward",
+        Cause::StateStale(_) => "Stale",
         Cause::Blocked(_) => "Blocked",
         Cause::CurrentBroken(_) => "CurrentChanged",
         Cause::WillNotRun(_) => "RestartBudgetExceeded",

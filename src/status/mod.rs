@@ -259,6 +259,10 @@ pub enum SourceView {
     Unknown,
     /// It was read and parsed.
     Ready,
+    /// It was read, and says that it is good until then, which has passed. It counts all the same.
+    Stale(Timestamp),
+    /// It was read and is older than the last accepted state, which counts.
+    Rewound(String),
     /// It cannot be read; the last accepted state counts.
     Unreachable(String),
     /// It was read and is no state; the last accepted one counts.

@@ -55,6 +55,14 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
             format!("the state is invalid, and the last accepted one stays in force: {why}; {}", runs(view)),
             "`landfall state lint` shows every problem".to_owned(),
         ),
+        Cause::StateRewound(why) => told(
+            format!("the state is refused, and the last accepted one stays in force: {why}; {}", runs(view)),
+            "put the newer state back, or give this one a higher `serial`".to_owned(),
+        ),
+        Cause::StateStale(end) => told(
+            format!("{}; the state is stale: it says that it is good until {end}", runs(view)),
+            "find out why nobody renews it; nothing stops for it".to_owned(),
+        ),
         Cause::SourceUnreachable(why) => told(
             format!(
                 "the state cannot be read, and the last accepted one stays in force: {why}; {}",

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use landfall_store::Name;
 use serde::{Deserialize, Serialize};
 
-use super::Settings;
 use crate::desired::{Place, Suspension};
 use crate::disk::RealDisk;
 use crate::host::Host;
@@ -15,7 +14,9 @@ use crate::record::RecordError;
 use crate::record::journal::Target;
 use crate::record::sealed::{self, Sealed};
 use crate::source::SourceError;
+use crate::source::file::FileSource;
 use crate::state::{DesiredState, HealthLimits, ResolveError, StateError};
+use crate::status::SourceView;
 
 /// A state that parsed, and where it came from.
 #[derive(Debug)]
@@ -37,6 +38,27 @@ pub enum StateProblem {
     /// It is not a state.
     #[error(transparent)]
     Invalid(#[from] StateError),
+    /// It is an older one than the last that was accepted.
+    #[error("{path}: its serial is {found}, and {accepted} was accepted here already")]
+    Rewound {
+        /// The file.
+        path: PathBuf,
+        /// Its serial, or that it has none.
+        found: String,
+        /// The serial of the last accepted state.
+        accepted: u64,
+    },
+}
+
+impl StateProblem {
+    /// The same as a status shows it.
+    pub fn view(&self) -> SourceView {
+        match self {
+            Self::Source(error) => SourceView::Unreachable(error.to_string()),
+            Self::Invalid(error) => SourceView::Invalid(error.to_string()),
+            Self::Rewound { .. } => SourceView::Rewound(self.to_string()),
+        }
+    }
 }
 
 /// The last accepted state, kept so that a host comes up with its source out of reach.
@@ -63,6 +85,14 @@ pub struct Tuning {
 }
 
 impl Accepted {
+    /// How its source is shown: ready, or stale after the state's own `not_after`.
+    pub fn view(&self, now: Timestamp) -> SourceView {
+        match self.state.not_after.filter(|end| *end <= now) {
+            Some(end) => SourceView::Stale(end),
+            None => SourceView::Ready,
+        }
+    }
+
     /// What the state tunes of an app here.
     pub fn tuning(&self, app: &Name, environment: &Name) -> Tuning {
         let Ok(found) = self.state.resolve(app, environment) else { return Tuning::default() };
@@ -74,11 +104,23 @@ impl Accepted {
     }
 }
 
-/// Reads and judges what the source has now.
-pub fn newest(settings: &Settings) -> Result<Accepted, StateProblem> {
-    let bytes = settings.source.read()?;
-    let state = DesiredState::parse_bytes(&bytes, settings.source.path())?;
-    Ok(Accepted { state, bytes, commit: None })
+/// Reads and judges what the source has now, after the state that was accepted last.
+pub fn newest(source: &FileSource, last: Option<&Accepted>) -> Result<Accepted, StateProblem> {
+    let bytes = source.read()?;
+    let state = DesiredState::parse_bytes(&bytes, source.path())?;
+    match rewound(state.serial, last.and_then(|last| last.state.serial)) {
+        Some(accepted) => Err(StateProblem::Rewound {
+            path: source.path().to_owned(),
+            found: state.serial.map_or_else(|| "missing".to_owned(), |serial| serial.to_string()),
+            accepted,
+        }),
+        None => Ok(Accepted { state, bytes, commit: None }),
+    }
+}
+
+/// The serial a new state falls short of. Where there was one, there must be one.
+fn rewound(new: Option<u64>, accepted: Option<u64>) -> Option<u64> {
+    accepted.filter(|accepted| new.is_none_or(|new| new < *accepted))
 }
 
 /// The state that was last accepted on this host.
@@ -93,8 +135,11 @@ pub fn last(host: &Host) -> Result<Option<Accepted>, RecordError> {
     }
 }
 
-/// Makes an accepted state durable.
+/// Makes an accepted state durable. One that stands there already is not written again.
 pub fn keep(host: &Host, accepted: &Accepted) -> Result<(), RecordError> {
+    if matches!(last(host), Ok(Some(last)) if last.bytes == accepted.bytes) {
+        return Ok(());
+    }
     let text = String::from_utf8_lossy(&accepted.bytes).into_owned();
     let kept = Kept { path: PathBuf::from("deploy-state.json"), text, commit: accepted.commit.clone() };
     sealed::write(&RealDisk, &host.root.accepted(), &kept)
@@ -152,4 +197,19 @@ fn suspension(found: &crate::state::Desired<'_>) -> Option<Suspension> {
         until: suspend.until,
         place: Place::State,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_serial_never_goes_down_and_is_never_left_out_again() {
+        assert_eq!(rewound(None, None), None);
+        assert_eq!(rewound(Some(1), None), None);
+        assert_eq!(rewound(Some(7), Some(7)), None, "an edit need not raise it");
+        assert_eq!(rewound(Some(8), Some(7)), None);
+        assert_eq!(rewound(Some(6), Some(7)), Some(7));
+        assert_eq!(rewound(None, Some(7)), Some(7));
+    }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use landfall_store::Name;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -17,8 +18,12 @@ use super::service::Shared;
 use super::systemd::{Systemd, summary};
 use super::tick::tick;
 use super::{AgentError, Report, Settings, Tuning, apps};
+use crate::disk::RealDisk;
+use crate::door::{Door, Knock};
+use crate::layout::AppDir;
 use crate::plan::Desired;
 use crate::processes::Living;
+use crate::record::controls::Controls;
 use crate::record::journal::Failure;
 use crate::retry::Patience;
 use crate::source::file::FileWatch;
@@ -30,13 +35,17 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// editor that writes in place passes through such a moment.
 const SETTLE: Duration = Duration::from_millis(50);
 
+/// Orders that may wait for the loop; it takes them at once.
+const KNOCKS_MAX: usize = 16;
+
 /// The agent of a host.
 pub(super) struct Agent {
-    settings: Settings,
+    pub(super) settings: Settings,
     shared: Rc<Shared>,
-    accepted: Option<Rc<Accepted>>,
+    pub(super) accepted: Option<Rc<Accepted>>,
     complaint: Option<String>,
-    apps: BTreeMap<Name, AppState>,
+    source: SourceView,
+    pub(super) apps: BTreeMap<Name, AppState>,
     events: UnboundedReceiver<()>,
     watch: FileWatch,
     ended: UnboundedReceiver<Ended>,
@@ -47,6 +56,11 @@ pub(super) struct Agent {
     look_over: UnboundedSender<LookedOver>,
     departed: UnboundedReceiver<Name>,
     systemd: Systemd,
+    /// Nobody can give orders while there is none.
+    _door: Option<Door>,
+    knocks: Receiver<Knock>,
+    /// When the next suspension or pin ends by itself.
+    wake: Option<Instant>,
 }
 
 impl Agent {
@@ -58,14 +72,25 @@ impl Agent {
         let departures = Departures::new(word);
         let (look_over, looked_over) = unbounded_channel();
         let watch = FileWatch::new(&settings.source, changed)?;
-        let accepted = accept::last(&settings.host)?.map(Rc::new);
+        // What runs is healed without any state, too.
+        let accepted = accept::last(&settings.host)
+            .inspect_err(
+                |error| error!(%error, "the last accepted state cannot be read; a new one is waited for"),
+            )
+            .unwrap_or_default()
+            .map(Rc::new);
         let apps = BTreeMap::new();
         let systemd = Systemd::new();
+        let (knock, knocks) = channel(KNOCKS_MAX);
+        let door = Door::open(&settings.host.root.door(), knock)
+            .inspect_err(|error| error!(%error, "no command can give orders to this agent"))
+            .ok();
         Ok(Self {
             settings,
             shared,
             accepted,
             complaint: None,
+            source: SourceView::Unknown,
             apps,
             events,
             watch,
@@ -77,6 +102,9 @@ impl Agent {
             look_over,
             departed,
             systemd,
+            _door: door,
+            knocks,
+            wake: None,
         })
     }
 
@@ -107,6 +135,10 @@ impl Agent {
                     look_again = None;
                     self.complain();
                 }
+                Some(knock) = self.knocks.recv() => {
+                    look_again = self.answer(knock).or(look_again);
+                }
+                () = until(self.wake) => self.know_apps(),
                 Some(report) = self.ended.recv() => self.note(report),
                 Some(app) = self.departed.recv() => self.look_at(&app),
                 () = self.rounds.is_due() => self.begin_turn(),
@@ -134,12 +166,13 @@ impl Agent {
     }
 
     /// Reads the state. What is wrong with it is complained about only if it stays.
-    fn look(&mut self) -> Option<Instant> {
-        match accept::newest(&self.settings) {
+    pub(super) fn look(&mut self) -> Option<Instant> {
+        match accept::newest(&self.settings.source, self.accepted.as_deref()) {
             Ok(accepted) => {
                 if self.complaint.take().is_some() {
                     info!("the state is readable again");
                 }
+                self.see(accepted.view(Timestamp::now()));
                 self.accept(accepted);
                 None
             }
@@ -156,16 +189,26 @@ impl Agent {
     }
 
     fn complain(&mut self) {
-        match accept::newest(&self.settings) {
+        match accept::newest(&self.settings.source, self.accepted.as_deref()) {
             Ok(accepted) => self.accept(accepted),
             Err(problem) => {
                 let message = problem.to_string();
+                self.source = problem.view();
                 if self.complaint.as_ref() != Some(&message) {
                     error!(problem = %message, "the state cannot be used; the last accepted one stays in force");
                     self.complaint = Some(message);
                 }
             }
         }
+    }
+
+    fn see(&mut self, source: SourceView) {
+        if self.source != source
+            && let SourceView::Stale(end) = &source
+        {
+            warn!("the state says that it is good until {end} (`not_after`); it stays in force");
+        }
+        self.source = source;
     }
 
     fn accept(&mut self, accepted: Accepted) {
@@ -181,28 +224,37 @@ impl Agent {
     }
 
     /// Brings what is known of each app up to the accepted state; what changed is due at once.
-    fn know_apps(&mut self) {
+    pub(super) fn know_apps(&mut self) {
         let apps = match apps(&self.shared, self.accepted.as_deref()) {
             Ok(apps) => apps,
             Err(error) => return error!(%error, "the apps of this host cannot be listed"),
         };
+        let mut ends = Vec::new();
         for app in apps {
             let wanted = self.wanted(&app);
-            let known = self.apps.entry(app).or_insert_with(AppState::new);
-            if *known.wanted.now.borrow() != wanted {
-                known.wanted.now.replace(wanted);
-                known.wanted.change.notify_waiters();
-                known.due = true;
-                known.not_before = None;
-            }
+            ends.extend(end_of(&wanted));
+            self.apps.entry(app).or_insert_with(AppState::new).want(wanted);
+        }
+        self.wake = ends.into_iter().min().map(moment_of);
+    }
+
+    /// The state's word under what operators decided here.
+    fn wanted(&self, app: &Name) -> Desired {
+        let word = match &self.accepted {
+            Some(accepted) => desired(accepted, app, &self.settings.environment),
+            None => Desired::NotInState,
+        };
+        let (dir, now) = (self.dir(app), Timestamp::now());
+        let change = Controls::change(&RealDisk, &dir, |controls| controls.end_what_is_over(now));
+        match change {
+            Ok((controls, ())) => word.under(&controls, now),
+            // The tick says so, and changes nothing.
+            Err(_) => word,
         }
     }
 
-    fn wanted(&self, app: &Name) -> Desired {
-        match &self.accepted {
-            Some(accepted) => desired(accepted, app, &self.settings.environment),
-            None => Desired::NotInState,
-        }
+    pub(super) fn dir(&self, app: &Name) -> AppDir {
+        self.settings.host.app_dir(app, &self.settings.environment)
     }
 
     fn all_due(&mut self) {
@@ -234,7 +286,7 @@ impl Agent {
                     let around = Around {
                         host: self.settings.host.config.host.clone(),
                         wanted: app.wanted.now.borrow().clone(),
-                        source: self.complaint.clone().map_or(SourceView::Ready, SourceView::Unreachable),
+                        source: self.source.clone(),
                         state_commit: None,
                         agent: true,
                     };
@@ -313,6 +365,22 @@ impl Agent {
 struct Ended {
     report: Report,
     living: Living,
+}
+
+/// When what is wanted changes by itself.
+fn end_of(wanted: &Desired) -> Option<Timestamp> {
+    match wanted {
+        Desired::Suspended { why, .. } => why.until,
+        Desired::Pinned { pin, .. } => Some(pin.until),
+        _ => None,
+    }
+}
+
+/// A moment of the wall clock on the clock that never jumps. It is looked at again then, so that a clock that was
+/// set in between ends nothing early; one that is set forward is noticed with the next look at everything.
+fn moment_of(end: Timestamp) -> Instant {
+    let left = Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default();
+    Instant::now() + left.clamp(SETTLE, INTERVAL)
 }
 
 /// A look at the files of one app, and whether it found anything new.

@@ -27,6 +27,8 @@ pub(super) struct AppState {
     pub(super) busy: bool,
     pub(super) due: bool,
     pub(super) not_before: Option<Instant>,
+    /// Something was ordered while a tick was under way: another follows it without a pause.
+    pub(super) hurried: bool,
     pub(super) said: Option<String>,
 }
 
@@ -34,7 +36,24 @@ impl AppState {
     pub(super) fn new() -> Self {
         let now = RefCell::new(Desired::NotInState);
         let wanted = Rc::new(Wanted { now, change: tokio::sync::Notify::new() });
-        Self { wanted, busy: false, due: true, not_before: None, said: None }
+        Self { wanted, busy: false, due: true, not_before: None, hurried: false, said: None }
+    }
+
+    /// What is wanted now. A change is due at once.
+    pub(super) fn want(&mut self, wanted: Desired) {
+        if *self.wanted.now.borrow() != wanted {
+            self.wanted.now.replace(wanted);
+            self.wanted.change.notify_waiters();
+            self.hurry();
+        }
+    }
+
+    /// Due at once, whatever it was waiting for.
+    pub(super) fn hurry(&mut self) {
+        self.due = true;
+        self.hurried = self.busy;
+        self.not_before = None;
+        self.said = None;
     }
 
     /// Whether no pause holds it up any more.
@@ -78,6 +97,9 @@ impl AppState {
                 let what = "landfall could not keep its records; what runs is left alone";
                 self.say(|| error!(app = %report.app, %error, "{what}"), &error.to_string());
             }
+        }
+        if std::mem::take(&mut self.hurried) {
+            self.hurry();
         }
     }
 }

@@ -7,6 +7,7 @@ mod accept;
 mod agent;
 mod apps;
 mod departures;
+mod orders;
 mod rounds;
 mod service;
 mod stop;
@@ -17,20 +18,23 @@ mod tidy;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use jiff::Timestamp;
 use landfall_store::Name;
 
 use crate::deploy::Asking;
+use crate::disk::RealDisk;
 use crate::host::{Host, HostError};
 use crate::plan::Desired;
 use crate::reconcile::Tick;
 use crate::record::RecordError;
-use crate::record::journal::Failure;
+use crate::record::journal::{Failure, Journal};
 use crate::retry::Patience;
 use crate::source::SourceError;
 use crate::source::file::FileSource;
 use crate::status::{Around, SourceView};
 
 pub use accept::{Accepted, StateProblem, Tuning, desired, last, newest};
+pub use orders::block_of;
 pub use service::{Overrides, Shared, Site};
 
 /// What an agent is started with.
@@ -83,7 +87,8 @@ pub struct Report {
 pub async fn once(settings: Settings) -> Result<Vec<Report>, AgentError> {
     let _lock = settings.host.lock()?;
     let shared = Rc::new(Shared::new(&settings, Patience::Once)?);
-    let accepted = accept::newest(&settings)?;
+    let accepted = accept::newest(&settings.source, accept::last(&settings.host)?.as_ref())?;
+    accept::keep(&settings.host, &accepted)?;
     let mut reports = Vec::new();
     for app in apps(&shared, Some(&accepted))? {
         let wanted = desired(&accepted, &app, &settings.environment);
@@ -98,7 +103,7 @@ pub async fn once(settings: Settings) -> Result<Vec<Report>, AgentError> {
         let around = Around {
             host: settings.host.config.host.clone(),
             wanted: desired(&accepted, &app, &settings.environment),
-            source: SourceView::Ready,
+            source: accepted.view(Timestamp::now()),
             state_commit: None,
             agent: true,
         };
@@ -106,6 +111,34 @@ pub async fn once(settings: Settings) -> Result<Vec<Report>, AgentError> {
         reports.push(Report { app, tick });
     }
     Ok(reports)
+}
+
+/// Reconciles one app once with the last accepted state, or without any. Only under the lock.
+pub async fn one(host: &Host, environment: &Name, app: &Name) -> Result<Report, AgentError> {
+    let secret = host.secret_or_new()?;
+    let shared = Shared::with_secret(host.clone(), environment.clone(), secret, Patience::Once)?;
+    let accepted = accept::last(host)?;
+    let tuning = accepted.as_ref().map(|accepted| accepted.tuning(app, environment)).unwrap_or_default();
+    let wanted = match &accepted {
+        Some(accepted) => desired(accepted, app, environment),
+        None => Desired::NotInState,
+    };
+    let site = shared.site(app, tuning)?;
+    // What a crash cut short is finished first; what was ordered comes after it.
+    let cut_short = Journal::read(&RealDisk, &site.dir)?.is_some();
+    let mut tick = site.tick(wanted.clone(), Asking::NOTHING).await;
+    if cut_short && tick.is_ok() {
+        tick = site.tick(wanted.clone(), Asking::NOTHING).await;
+    }
+    let around = Around {
+        host: host.config.host.clone(),
+        wanted,
+        source: SourceView::Unknown,
+        state_commit: None,
+        agent: true,
+    };
+    crate::status::record(&site, &around).await?;
+    Ok(Report { app: app.clone(), tick })
 }
 
 fn is_about(wanted: &Desired, entry: &crate::record::history::Entry) -> bool {
