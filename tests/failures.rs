@@ -254,7 +254,7 @@ fn an_agent_that_is_stopped_in_an_orderly_way_never_counts_against_the_release_o
     let recipe = SLEEPER.replace("run = [\"true\"]\nattempts = 3", &check);
     let second = site.want(&Source::new(&recipe).with("app/version.txt", b"second"));
     for stops in 1..=3 {
-        let trials = || site.host.agent_log().matches("Verifying").count();
+        let trials = || site.host.agent_log().matches("Verifying attempt=").count();
         wait_until(&format!("trial {stops}"), LIMIT, || {
             trials() >= stops && site.journal().contains("\"stage\":\"Verifying\"")
         });
