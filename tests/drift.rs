@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
+use support::host::with_pm2;
 use support::process::{self, Process};
 use support::wait::{wait_for, wait_until};
 use support::{Host, Source};
@@ -257,4 +258,56 @@ fn an_added_file_is_said_and_left() {
     host.stop_agent();
     host.run(&["verify", "web", "--repair"]).expect_code(0);
     assert_eq!(std::fs::read_to_string(added).unwrap(), "mine");
+}
+
+/// The pm2 daemon of a host.
+fn daemon(host: &Host) -> u32 {
+    let pid = host.root().join("pm2/self/pm2.pid");
+    wait_for("pm2's daemon", HEALED, || std::fs::read_to_string(&pid).ok()?.trim().parse().ok())
+}
+
+#[test]
+fn a_killed_pm2_daemon_comes_back_with_exactly_one_set_of_workers() {
+    for mode in ["fork", "cluster"] {
+        let mut host = with_pm2(Host::new("prod", ""));
+        host.want("web", &host.pack_next(Source::under_pm2("a", 2, mode).path()));
+        host.start_agent();
+        assert_eq!(host.wait_for_attempt("web", 0, HEALED)["result"], "Healthy");
+        let before = host.serving("web", "prod");
+        assert_eq!(before.len(), 2, "{before:?}");
+        let old = daemon(&host);
+        process::kill(old);
+        let healed = host.wait_for_attempt("web", 1, HEALED);
+        assert_eq!(healed["result"], "Healthy", "{mode}: {healed}");
+        assert_ne!(daemon(&host), old);
+        wait_until("two workers, and none of before", HEALED, || {
+            let now = host.serving("web", "prod");
+            now.len() == 2 && !now.iter().any(|worker| before.contains(worker))
+        });
+        wait_until("status is fine", HEALED, || is_fine(&host));
+    }
+}
+
+#[test]
+fn what_pm2_has_given_up_is_degraded_and_a_new_release_clears_it() {
+    let mut host = with_pm2(Host::new("prod", ""));
+    let broken = host.dir.join("broken");
+    let toml = std::fs::read_to_string(host.dir.join("host.toml")).unwrap();
+    host.write("host.toml", &format!("{toml}\n[apps.web]\nenv = {{ BROKEN = {broken:?} }}\n"));
+    host.want("web", &host.pack_next(Source::under_pm2("a", 1, "fork").path()));
+    host.start_agent();
+    assert_eq!(host.wait_for_attempt("web", 0, HEALED)["result"], "Healthy");
+    std::fs::write(&broken, "").unwrap();
+    process::kill(one_process(&host).pid);
+    wait_until("Degraded for good", HEALED, || {
+        let stalled = condition(&status(&host), "Stalled");
+        stalled.is_some_and(|stalled| stalled.starts_with("RestartBudgetExceeded"))
+    });
+    assert_eq!(status(&host)["health"], "Degraded");
+    std::fs::remove_file(&broken).unwrap();
+    let known = host.attempts("web").len();
+    host.want("web", &host.pack_next(Source::under_pm2("b", 1, "fork").path()));
+    assert_eq!(host.wait_for_attempt("web", known, HEALED)["result"], "Healthy");
+    one_process(&host);
+    wait_until("status is fine", HEALED, || is_fine(&host));
 }

@@ -171,6 +171,13 @@ fn pair(entry: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((entry[..at].to_vec(), entry[at + 1..].to_vec()))
 }
 
+/// The arguments of a process as it shows them now: a program may have replaced them by a title.
+pub fn arguments(pid: u32) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
 /// Live processes that were started with `key=value` in their environment.
 pub fn started_with(key: &str, value: &str) -> Vec<ProcessId> {
     let wanted = (key.as_bytes().to_vec(), value.as_bytes().to_vec());

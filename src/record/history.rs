@@ -217,7 +217,7 @@ impl History {
         let head: Option<Head> = sealed::read(disk, &dir.history_head())?;
         let bytes = disk.read(&path, HISTORY_BYTES_MAX).map_err(RecordError::io(&path))?.unwrap_or_default();
         let damaged = |why: String| RecordError::Damaged { path: path.clone(), why };
-        let mut history = Self::default();
+        let (mut history, mut last) = (Self::default(), NO_PARENT);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             if !line.ends_with(b"\n") {
                 history.torn = true;
@@ -229,9 +229,10 @@ impl History {
             if entry.hash() != hash {
                 return Err(damaged(format!("entry {number} was changed: its hash does not fit")));
             }
-            if entry.parent != history.last_hash() {
+            if entry.parent != last {
                 return Err(damaged(format!("entry {number} does not follow the one before it")));
             }
+            last = hash;
             history.entries.push(entry);
         }
         history.check_head(head.as_ref()).map_err(damaged)?;

@@ -125,7 +125,8 @@ impl SlotFacts {
         if self.release_dir.as_deref() != Some(release_dir) {
             return Running::No;
         }
-        let whole = self.processes.len() >= usize::try_from(instances).unwrap_or(usize::MAX);
+        // One too many is as wrong as one too few: two sets of workers started at once.
+        let whole = self.processes.len() == usize::try_from(instances).unwrap_or(usize::MAX);
         match (self.supervisor, whole) {
             _ if self.gave_up => Running::GaveUp,
             (Some(_), true) => Running::Yes,

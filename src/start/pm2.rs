@@ -12,15 +12,19 @@ mod cli;
 mod ecosystem;
 mod files;
 pub mod limits;
+mod words;
 mod workers;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use jiff::Zoned;
 use rustix::fs::OFlags;
 use rustix::process::Signal;
 use tokio::time::sleep;
@@ -28,7 +32,8 @@ use tokio::time::sleep;
 use self::cli::{Cli, find};
 use self::ecosystem::{Entry, ecosystem, mode, name, objection};
 use self::files::{Asked, Files, at};
-use self::limits::{CALL_WAIT, HOME_BYTES_MAX, LISTEN_TIMEOUT, SETTLE_WAIT};
+use self::limits::{CALL_WAIT, DAEMON_TRIES, HOME_BYTES_MAX, LISTEN_TIMEOUT, RESURRECT_WAIT, SETTLE_WAIT};
+use self::words::Words;
 use super::command::argv;
 use super::shim::limits::{KILL_WAIT, LOOK_AGAIN, LOOK_AGAIN_MAX};
 use super::{Account, Launch, Manager, ProcessId, Slot, SlotFacts, StartError, durable};
@@ -92,8 +97,8 @@ impl Pm2 {
         if before.as_ref().is_some_and(is_same) && self.runs(launch) {
             return Ok(());
         }
-        self.make_way(launch, before.as_ref(), &asking).await?;
         self.make_home(slot.account.as_ref())?;
+        self.make_way(launch, before.as_ref(), &asking).await?;
         files.write(launch, &entry, &asking.settings)?;
         // Written before pm2 acts: after a crash in between, nobody must think that it has acted.
         files.write_asked(&asking)?;
@@ -111,11 +116,43 @@ impl Pm2 {
         workers.len() == wanted && workers.iter().all(|id| proc::works_under(*id, &launch.release_dir))
     }
 
+    /// pm2 runs as many as it should, and has given none of them up.
+    fn is_whole(&self, launch: &Launch) -> bool {
+        let wanted = usize::try_from(launch.spec.instances).unwrap_or(usize::MAX);
+        let words = Words::read(&self.cli.home, &name(&launch.slot));
+        self.workers(&launch.slot).len() == wanted && !words.errored
+    }
+
     fn workers(&self, slot: &Slot) -> Vec<ProcessId> {
-        match workers::daemon(&self.cli.home) {
-            Some(daemon) => workers::workers(daemon, &self.cli.home, &name(slot)),
-            None => Vec::new(),
+        workers::workers(&self.cli.home, &name(slot))
+    }
+
+    /// The daemon, if there is exactly one.
+    fn daemon(&self) -> Option<ProcessId> {
+        workers::daemon(&self.cli.home).filter(|daemon| workers::daemons(&self.cli.home) == [*daemon])
+    }
+
+    /// Sees to it that there is exactly one daemon. pm2's own start after a reboot may be at work at the same
+    /// moment, and so may the start of another app: whoever finds no daemon starts one.
+    async fn ensure_daemon(&self, slot: &Slot) -> Result<(), StartError> {
+        if self.daemon().is_some() {
+            return Ok(());
         }
+        let lock = launching(&self.cli.home);
+        let _one_at_a_time = lock.lock().await;
+        for _ in 0..DAEMON_TRIES {
+            if let Some(client) = workers::resurrecting(&self.cli.home) {
+                proc::exited_within(client, RESURRECT_WAIT).await;
+            }
+            let daemons = workers::daemons(&self.cli.home);
+            match self.daemon() {
+                Some(_) => return Ok(()),
+                None if daemons.is_empty() => {}
+                None => end_daemons(slot, daemons).await?,
+            }
+            self.cli.call(&["ping".as_ref()], slot.account.as_ref(), CALL_WAIT).await.map_err(down)?;
+        }
+        self.daemon().map(drop).ok_or_else(|| down("it does not come to exactly one daemon".to_owned()))
     }
 
     /// A reload changes neither mode nor number of instances: other settings need a fresh start. Orphans of a
@@ -124,10 +161,16 @@ impl Pm2 {
         let slot = &launch.slot;
         let same = before.is_some_and(|before| before.settings == now.settings);
         let fresh = before.is_none() && self.workers(slot).is_empty();
-        match workers::daemon(&self.cli.home) {
-            None => self.end(slot, Vec::new(), Duration::ZERO).await,
-            Some(_) if same || fresh => Ok(()),
-            Some(_) => self.delete(slot, launch.spec.stop.grace.duration()).await,
+        self.ensure_daemon(slot).await?;
+        // What a dead daemon left would keep the port.
+        let Some(daemon) = self.daemon() else { return Err(down("its daemon did not stay up".to_owned())) };
+        let mut orphans = self.workers(slot);
+        orphans.retain(|id| !workers::starts_again(daemon, *id));
+        end_all(slot, launch.spec.stop.grace.duration(), orphans, Vec::new).await?;
+        // Of what pm2 has given up, or has another number of, a reload would leave as many.
+        match fresh || same && self.is_whole(launch) {
+            true => Ok(()),
+            false => self.delete(slot, launch.spec.stop.grace.duration()).await,
         }
     }
 
@@ -177,16 +220,22 @@ impl Pm2 {
             return Ok(SlotFacts::default());
         };
         let processes = self.workers(slot);
+        let words = Words::read(&self.cli.home, &name(slot));
+        let supervisor =
+            self.daemon().filter(|daemon| processes.iter().all(|id| workers::starts_again(*daemon, *id)));
+        // A dead daemon gave nothing up: it is missing, and comes back.
+        let gave_up =
+            supervisor.is_some() && (words.errored || words.too_many_deaths(Zoned::now().datetime()));
         let newcomers = processes.iter().filter(|id| !asked.workers.contains(id)).count();
         Ok(SlotFacts {
             start_id: asked.start_id,
             release_dir: Some(asked.release_dir),
             processes,
-            supervisor: workers::daemon(&self.cli.home),
+            supervisor,
             returns: false,
             restarts: u32::try_from(newcomers).unwrap_or(u32::MAX),
-            last_exit: None,
-            gave_up: false,
+            last_exit: words.last_exit,
+            gave_up,
         })
     }
 
@@ -209,7 +258,7 @@ impl Pm2 {
 
     /// Workers, all below them, and whatever else carries the id of their start.
     fn everything(&self, slot: &Slot) -> Vec<ProcessId> {
-        let mut found = workers::workers_of_any(&self.cli.home, &name(slot));
+        let mut found = workers::workers(&self.cli.home, &name(slot));
         let below = |id: &ProcessId| proc::descendants(id.pid);
         let below: Vec<ProcessId> = found.iter().flat_map(below).map(|stat| stat.id).collect();
         found.extend(below);
@@ -279,6 +328,30 @@ fn patience(launch: &Launch, entry: &Entry) -> Duration {
             Pm2Mode::Cluster => each * spec.instances,
             Pm2Mode::Fork => each,
         }
+}
+
+/// Held while a daemon is being started in a home: two starts at once would make two daemons.
+fn launching(home: &Path) -> Arc<tokio::sync::Mutex<()>> {
+    static HOMES: Mutex<BTreeMap<PathBuf, Arc<tokio::sync::Mutex<()>>>> = Mutex::new(BTreeMap::new());
+    let mut homes = HOMES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Arc::clone(homes.entry(home.to_owned()).or_default())
+}
+
+/// Ends daemons that stand in each other's way. Each takes its workers with it; every app that had some is
+/// started again by its own next tick.
+async fn end_daemons(slot: &Slot, daemons: Vec<ProcessId>) -> Result<(), StartError> {
+    tracing::warn!(app = %slot.app, daemons = daemons.len(), "pm2 has not exactly one daemon; starting it anew");
+    for (signal, limit) in [(Signal::TERM, CALL_WAIT / 3), (Signal::KILL, KILL_WAIT)] {
+        for daemon in &daemons {
+            if proc::is_alive(*daemon) && proc::signal(*daemon, signal) {
+                proc::exited_within(*daemon, limit).await;
+            }
+        }
+    }
+    match daemons.into_iter().find(|daemon| proc::is_alive(*daemon)) {
+        None => Ok(()),
+        Some(daemon) => Err(down(format!("its daemon, pid {}, cannot be ended", daemon.pid))),
+    }
 }
 
 fn give(path: &Path, account: Option<&Account>) -> Result<(), StartError> {

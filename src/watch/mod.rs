@@ -8,12 +8,14 @@ mod agent;
 mod apps;
 mod departures;
 mod orders;
+mod reload;
 mod rounds;
 mod service;
 mod stop;
 mod systemd;
 mod tick;
 mod tidy;
+mod wants;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -145,12 +147,15 @@ fn is_about(wanted: &Desired, entry: &crate::record::history::Entry) -> bool {
     matches!(wanted, Desired::Target(target) if target.artifact == entry.target.artifact)
 }
 
+/// Reads the settings again; an error says why they cannot be used.
+pub type ReadAgain<'a> = &'a dyn Fn() -> Result<Settings, String>;
+
 /// Reconciles until a signal ends it. The apps go on without it.
-pub async fn watch(settings: Settings) -> Result<(), AgentError> {
+pub async fn watch(settings: Settings, read_again: ReadAgain<'_>) -> Result<(), AgentError> {
     let _lock = settings.host.lock()?;
     let (host, environment) = (settings.host.clone(), settings.environment.clone());
     let attempts = tokio::task::LocalSet::new();
-    attempts.run_until(async { agent::Agent::new(settings)?.run().await }).await?;
+    attempts.run_until(async { agent::Agent::new(settings)?.run(read_again).await }).await?;
     // Whatever attempt is under way ends here: nothing writes its journal any more.
     drop(attempts);
     stop::note(&host, &environment);

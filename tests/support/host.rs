@@ -246,6 +246,22 @@ impl Host {
         wait::wait_for("the agent ends after SIGTERM", AGENT_STOP_LIMIT, || agent.try_wait().expect("wait"))
     }
 
+    /// Ends the agent as a crash does.
+    pub fn kill_agent(&mut self) {
+        let mut agent = self.agent.take().expect("a running agent");
+        agent.kill().expect("a live agent");
+        agent.wait().expect("its end");
+    }
+
+    /// Ends everything of this host at once, as a power cut does: the agent, supervisors, pm2, the apps.
+    pub fn power_cut(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            agent.kill().expect("a live agent");
+            agent.wait().expect("its end");
+        }
+        self.kill_the_rest();
+    }
+
     /// What the agent logged so far.
     pub fn agent_log(&self) -> String {
         std::fs::read_to_string(self.dir.join("agent.log")).unwrap_or_default()
@@ -318,7 +334,7 @@ pub struct Said {
 }
 
 impl Said {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -46,6 +46,39 @@ impl Source {
         Self::new(&format!("{SLEEPER}\n{recipe}")).with("app/version.txt", b"more")
     }
 
+    /// A program that only lives, in so many processes of real pm2.
+    pub fn under_pm2(content: &str, instances: u32, mode: &str) -> Self {
+        let recipe = format!(
+            r#"app = "web"
+version = "1"
+
+[[layer]]
+name = "app"
+files = [{{ from = "app", to = "app" }}]
+
+[start]
+manager = "pm2"
+run = ["node", "app/main.js"]
+mode = "{mode}"
+instances = {instances}
+listen_timeout = "500ms"
+stop = {{ signal = "SIGTERM", grace = "1s" }}
+
+[preflight]
+enabled = false
+
+[health]
+run = ["true"]
+attempts = 10
+interval = "500ms"
+successes = 1
+settle = "100ms"
+"#
+        );
+        let program = "if (process.env.BROKEN && require('fs').existsSync(process.env.BROKEN)) process.exit(3);\nsetInterval(() => {}, 1000);\nprocess.on('SIGTERM', () => process.exit(0));\n";
+        Self::new(&recipe).with("app/main.js", program.as_bytes()).with("app/version.txt", content.as_bytes())
+    }
+
     /// Adds a file.
     pub fn with(self, name: &str, content: &[u8]) -> Self {
         let path = self.0.path().join(name);

@@ -19,6 +19,10 @@ impl Samples {
         sorted[(last as f64 * share).round() as usize]
     }
 
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// p50, p99, the longest, and how many there were.
     pub fn summary(&self) -> String {
         let [p50, p99, most] = [0.5, 0.99, 1.0].map(|share| short(self.quantile(share)));

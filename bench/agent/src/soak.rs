@@ -16,6 +16,8 @@ const WARM_UP: usize = 40;
 const CALM: Duration = Duration::from_secs(20);
 const LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Verdicts whose times are summed up together.
+const TOGETHER: usize = 100;
 /// Files of each version; two thirds are the same in all.
 const FILES: usize = 30;
 
@@ -53,7 +55,7 @@ struct Soak {
     host: Host,
     random: fastrand::Rng,
     number: usize,
-    times: Samples,
+    times: Vec<Samples>,
     healthy: String,
 }
 
@@ -61,7 +63,7 @@ pub fn measure(program: &Path, dir: &Path, deploys: usize, seed: u64, table: &mu
     let mut host = Host::new(program, dir.join("soak"), &dir.join("soak/store"));
     host.start_agent();
     let random = fastrand::Rng::with_seed(seed);
-    let mut soak = Soak { host, random, number: 0, times: Samples::default(), healthy: String::new() };
+    let mut soak = Soak { host, random, number: 0, times: Vec::new(), healthy: String::new() };
     soak.deploy(Kind::Good);
     MIX.into_iter().for_each(|kind| soak.deploy(kind));
     while soak.number < WARM_UP {
@@ -71,6 +73,7 @@ pub fn measure(program: &Path, dir: &Path, deploys: usize, seed: u64, table: &mu
     std::thread::sleep(CALM);
     let before = Footprint::now(&soak.host, APP);
     let (start, first) = (Instant::now(), soak.number);
+    soak.times.clear();
     while soak.number < first + deploys {
         soak.any();
     }
@@ -79,7 +82,10 @@ pub fn measure(program: &Path, dir: &Path, deploys: usize, seed: u64, table: &mu
     std::thread::sleep(CALM);
     let after = Footprint::now(&soak.host, APP);
     table.note(&format!("soak: {deploys} deploys, seed {seed}"), short(took));
-    table.note("soak: edit → verdict", soak.times.summary());
+    let ends = [("first", soak.times.first()), ("last", soak.times.last())];
+    for (which, times) in ends.into_iter().filter_map(|(which, times)| Some((which, times?))) {
+        table.note(&format!("soak: edit → verdict, the {which} of them"), times.summary());
+    }
     before.beside(&after, table);
     soak.check_the_end(table);
 }
@@ -106,7 +112,10 @@ impl Soak {
         let start = Instant::now();
         self.host.want(&[(APP, &artifact)]);
         let entry = self.host.verdict(APP, &artifact, from);
-        self.times.add(start.elapsed());
+        if self.times.last().is_none_or(|last| last.len() == TOGETHER) {
+            self.times.push(Samples::default());
+        }
+        self.times.last_mut().unwrap().add(start.elapsed());
         let expected = match kind {
             Kind::Good | Kind::Overtaken => "Healthy",
             Kind::NoProgram | Kind::ExitsAtOnce | Kind::FailsHealth => "Reverted",
@@ -152,7 +161,10 @@ impl Soak {
         assert_eq!(in_releases.len(), 1, "processes in releases: {in_releases:?}");
         let cwd = std::fs::read_link(format!("/proc/{}/cwd", in_releases[0])).unwrap();
         assert_eq!(cwd, current, "the process works in another release");
+        let used = proc::cpu_of_children(std::process::id());
         self.host.run(&["history", APP, "--verify"]);
+        let used = proc::cpu_of_children(std::process::id()) - used;
+        table.note("soak: the whole history read and checked, processor", short(used));
         let all = proc::belonging_to(&self.host.dir);
         let shims = all.iter().filter(|(_, command)| command.contains("shim")).count();
         table.goal(

@@ -8,6 +8,10 @@ pub const CALL_WAIT: Duration = Duration::from_secs(30);
 pub const LISTEN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time after a start for its workers to stand in their release: node's own boot, under load.
 pub const SETTLE_WAIT: Duration = Duration::from_secs(10);
+/// Time for a `pm2 resurrect` that is found at work: it starts everything the host has, one after the other.
+pub const RESURRECT_WAIT: Duration = Duration::from_secs(30);
+/// Times that daemons which stand in each other's way are ended and started anew.
+pub const DAEMON_TRIES: u32 = 3;
 /// Bytes of a call's output that are read.
 pub const CALL_OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// Lines of it that are repeated in an error.

@@ -13,14 +13,35 @@ pub(super) fn daemon(home: &Path) -> Option<ProcessId> {
     has(pid, "PM2_HOME", home.to_str()?.as_bytes()).then_some(id)
 }
 
-/// Live workers of this name under the daemon, oldest first.
-pub(super) fn workers(daemon: ProcessId, home: &Path, name: &str) -> Vec<ProcessId> {
-    let children = proc::children(daemon.pid).into_iter().map(|stat| stat.id);
-    sorted(children.filter(|id| is_worker(id.pid, home, name)))
+/// Whether this daemon would start this worker again when it dies.
+pub(super) fn starts_again(daemon: ProcessId, worker: ProcessId) -> bool {
+    proc::stat(worker.pid).is_some_and(|stat| stat.id == worker && stat.parent == daemon.pid)
 }
 
-/// Every live worker of this name, whoever its parent is: a dead daemon leaves orphans.
-pub(super) fn workers_of_any(home: &Path, name: &str) -> Vec<ProcessId> {
+/// Every live daemon of this `PM2_HOME`: two pm2 programs that start at the same moment, as after a reboot, may
+/// each have started one.
+pub(super) fn daemons(home: &Path) -> Vec<ProcessId> {
+    sorted(of_home(home).filter(|id| proc::arguments(id.pid).first().is_some_and(|title| is_daemon(title))))
+}
+
+fn is_daemon(title: &str) -> bool {
+    title.starts_with("PM2 v") && title.contains("God Daemon")
+}
+
+/// A `pm2 resurrect` that is at work in this `PM2_HOME`.
+pub(super) fn resurrecting(home: &Path) -> Option<ProcessId> {
+    let resurrects = |id: &ProcessId| proc::arguments(id.pid).iter().any(|argument| argument == "resurrect");
+    of_home(home).find(resurrects)
+}
+
+fn of_home(home: &Path) -> impl Iterator<Item = ProcessId> {
+    let all = proc::all().into_iter().filter(proc::Stat::is_live).map(|stat| stat.id);
+    all.filter(|id| home.to_str().is_some_and(|home| has(id.pid, "PM2_HOME", home.as_bytes())))
+}
+
+/// Every live worker of this name, whoever its parent is: a dead daemon leaves orphans, and of two daemons each
+/// may have its own.
+pub(super) fn workers(home: &Path, name: &str) -> Vec<ProcessId> {
     let all = proc::all().into_iter().filter(proc::Stat::is_live).map(|stat| stat.id);
     sorted(all.filter(|id| is_worker(id.pid, home, name)))
 }
