@@ -144,10 +144,8 @@ const HARDENING: &str = "\
 # Everything from here on holds for apps and release steps as well.
 # /usr, /boot and /etc are read-only: landfall writes its root, the apps write below it and to their own places.
 ProtectSystem=full
-ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
-ProtectControlGroups=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
@@ -164,6 +162,8 @@ CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER 
 CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_KILL CAP_SYS_PTRACE CAP_SYS_RESOURCE CAP_SYS_NICE
 CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_AUDIT_WRITE
 # Left out on purpose, since apps would break:
+#   ProtectKernelTunables, ProtectControlGroups: inside a container they show another boot id than the rest of
+#   the machine sees, and by that id supervisors of this boot are told from those before a reboot.
 #   PrivateTmp: it is removed with the agent's end, under apps that go on.
 #   ProtectHome: accounts of apps may live in /home. ProtectProc: the agent must see processes of others.
 #   NoNewPrivileges: file capabilities of an interpreter, sudo in a step. RestrictNamespaces: browser sandboxes.

@@ -1,7 +1,8 @@
 //! What tests of whole programs share: a host in a temporary directory, the real tools they run, waiting with a
 //! deadline, and `/proc` as a witness that does not depend on landfall's own reading of it.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
+pub mod container;
 pub mod hash;
 pub mod host;
 pub mod http;
