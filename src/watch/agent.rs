@@ -222,7 +222,7 @@ impl Agent {
         self.know_apps();
         let now = Instant::now();
         for app in self.apps.values_mut() {
-            app.due |= app.may_run(now);
+            app.remind(now);
         }
     }
 
