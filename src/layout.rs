@@ -51,6 +51,11 @@ impl Root {
         self.0.join("agent.sock")
     }
 
+    /// Why the agent did not take the host.toml it read last.
+    pub fn refused(&self) -> PathBuf {
+        self.0.join("refused")
+    }
+
     /// The state that was last accepted.
     pub fn accepted(&self) -> PathBuf {
         self.0.join("accepted")

@@ -88,7 +88,7 @@ fn a_newer_state_does_not_wait_behind_an_artifact_that_cannot_be_had() {
     host.want("hello", &format!("b3:{}", "0".repeat(64)));
     host.start_agent();
     wait_for("a failed try", Duration::from_secs(60), || {
-        host.agent_log().contains("fetch failed").then_some(())
+        host.agent_log().contains("failed, tried again").then_some(())
     });
     host.want("hello", &good);
     let history = host.app("hello", "prod").join("history");

@@ -389,3 +389,91 @@ fn a_state_past_its_end_is_reported_and_stays_in_force() {
     world.want_state(&world.first, &json!({"not_after": "2126-01-01T00:00:00Z"}));
     assert_eq!(world.source_reason(), "Succeeded");
 }
+
+impl World {
+    fn hang_up(&self) {
+        let pid = i32::try_from(self.host.agent_pid()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    }
+
+    fn configure(&self, apps: &str) {
+        let toml = std::fs::read_to_string(self.host.dir.join("host.toml")).unwrap();
+        let fixed = toml.split("[apps").next().unwrap();
+        self.host.write("host.toml", &format!("{fixed}{apps}"));
+        self.hang_up();
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        let mut pids: Vec<u32> = self.host.serving("web", "prod").iter().map(|process| process.pid).collect();
+        pids.sort_unstable();
+        pids
+    }
+}
+
+#[test]
+fn a_hangup_reads_the_configuration_again_and_restarts_nothing_that_need_not() {
+    let world = World::with_agent();
+    world.ok(&["wait", "web", "--for", "synced", "--timeout", "60s"]);
+    let pids = world.pids();
+    assert!(!pids.is_empty());
+    // What is wrong changes nothing, and is told.
+    let good = std::fs::read_to_string(world.host.dir.join("host.toml")).unwrap();
+    world.host.write("host.toml", &good.replace("\"prod\"", "\"staging\""));
+    world.hang_up();
+    wait_until("it is refused", LIMIT, || world.host.agent_log().contains("restart the agent for that"));
+    world.host.write("host.toml", &good);
+    wait_until("status says so", LIMIT, || world.host.run(&["status"]).out.contains("host.toml was refused"));
+    world.host.write("host.toml", &format!("{good}\nnonsense = 1\n"));
+    world.hang_up();
+    wait_until("it is refused", LIMIT, || world.host.agent_log().contains("nonsense"));
+    world.host.run(&["status"]).expect_code(3);
+    world.host.write("host.toml", &good);
+    // An app that is not named any more is left as it is, and alone.
+    world.configure("[apps.other]\n");
+    wait_until("it is taken", LIMIT, || world.host.agent_log().contains("host.toml was read again"));
+    world.host.want("web", &world.first);
+    world.ok(&["reconcile"]);
+    assert_eq!((world.runs(), world.pids()), (world.second.clone(), pids.clone()));
+    // Named again, with the settings it runs with: nothing is restarted, and the state counts.
+    world.host.want("web", &world.second);
+    world.configure("[apps.web]\n");
+    world.ok(&["wait", "web", "--for", "synced", "--timeout", "60s"]);
+    assert!(!world.host.run(&["status"]).out.contains("refused"));
+    assert_eq!(world.pids(), pids);
+    // Other run settings are another release of the same artifact.
+    world.configure("[apps.web]\nenv = { COLOUR = \"red\" }\non_env_change = \"deploy\"\n");
+    wait_until("it was started again", LIMIT, || {
+        let now = world.pids();
+        !now.is_empty() && now != pids
+    });
+    world.ok(&["wait", "web", "--for", "synced", "--timeout", "60s"]);
+    assert_eq!(world.runs(), world.second);
+}
+
+#[test]
+fn an_edited_env_waits_for_the_next_deploy_or_for_reconcile() {
+    let world = World::with_agent();
+    world.ok(&["wait", "web", "--for", "synced", "--timeout", "60s"]);
+    let known = world.host.attempts("web").len();
+    world.configure("[apps.web]\nenv = { COLOUR = \"red\" }\n");
+    wait_until("the edit is seen", LIMIT, || world.host.agent_log().contains("an env file was edited"));
+    assert_eq!(world.host.attempts("web").len(), known, "an edit alone is only reported");
+    world.ok(&["reconcile", "web", "--reason", "a new colour"]);
+    let entry = world.host.wait_for_attempt("web", known, LIMIT);
+    assert_eq!(entry["result"], "Healthy", "{entry}");
+    assert_eq!(world.runs(), world.second);
+}
+
+#[test]
+fn a_suspension_gives_up_an_attempt_that_has_not_come_to_the_switch() {
+    let world = World::with_agent();
+    let missing = format!("b3:{}", "0".repeat(64));
+    world.host.want("web", &missing);
+    wait_until("it is being fetched", LIMIT, || world.status()["operation"] == "Fetching");
+    world.ok(&["suspend", "web", "--reason", "freeze"]);
+    wait_until("it is given up", LIMIT, || {
+        world.host.attempts("web").last().is_some_and(|entry| entry["result"] == "Superseded")
+    });
+    assert_eq!((world.runs(), world.status()["health"].clone()), (world.second.clone(), json!("Suspended")));
+}

@@ -13,10 +13,11 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::look::{Looking, record_error};
 use super::report::{Report, Tone, columns, span};
-use super::text::{WIDTH, cut, local};
+use super::text::{cut, local};
 use crate::disk::RealDisk;
 use crate::record::RecordError;
 use crate::record::history::{Entry, History, Outcome as Result_};
+use crate::record::journal::StageTime;
 
 /// Show every attempt to bring an app to a release, newest first.
 ///
@@ -60,6 +61,10 @@ pub struct Item {
     message: Option<String>,
     started: Timestamp,
     took_ms: u64,
+    /// How long each stage took, in their order.
+    stages: Vec<StageTime>,
+    /// When an agent tries the same again if nothing changes.
+    next_try: Option<Timestamp>,
     by: Option<String>,
     why: Option<String>,
     state_commit: Option<String>,
@@ -149,6 +154,8 @@ pub fn item(entry: &Entry) -> Item {
         message: entry.failure.as_ref().map(|failure| failure.message.clone()),
         started: entry.started,
         took_ms: entry.took_ms,
+        stages: entry.stages.clone(),
+        next_try: entry.next_try(),
         by: entry.target.by.clone(),
         why: entry.target.why.clone(),
         state_commit: entry.target.state_commit.clone(),
@@ -173,7 +180,7 @@ fn table(report: &Report, entries: &[&Entry], now: Timestamp, zone: &TimeZone) -
     let lines = plain.iter().zip(coloured).zip(why);
     let width = plain.iter().map(|line| line.chars().count()).max().unwrap_or(0) + 2;
     let whole = |((plain, coloured), why): ((&String, String), String)| {
-        let room = WIDTH.saturating_sub(width).max(MOST_CUT);
+        let room = report.width().saturating_sub(width).max(MOST_CUT);
         let pad = " ".repeat(width - plain.chars().count());
         format!("{coloured}{pad}{}", cut(&why, room)).trim_end().to_owned()
     };
@@ -199,7 +206,7 @@ fn rows(
             tone(&entry.result.to_string(), result_tone(entry.result)),
             local(entry.started, now, zone),
             took(entry.took_ms),
-            entry.target.by.as_deref().map_or_else(|| "-".to_owned(), person),
+            by(entry),
         ]
     };
     std::iter::once(head).chain(entries.iter().map(row)).collect()
@@ -218,11 +225,21 @@ fn person(by: &str) -> String {
     cut(by.split('@').next().unwrap_or(by), 10)
 }
 
-/// Why it failed, in one word, else why it was asked for.
+/// Why it failed, in one word, else what it put right, else why it was asked for.
 fn why(entry: &Entry) -> String {
-    match &entry.failure {
-        Some(failure) => failure.reason.clone(),
-        None => entry.target.why.clone().unwrap_or_default(),
+    match (&entry.failure, entry.heals) {
+        (Some(failure), _) => failure.reason.clone(),
+        (None, Some(heals)) => heals.to_string(),
+        (None, None) => entry.target.why.clone().unwrap_or_default(),
+    }
+}
+
+/// Who asked for it; what is put right nobody has to ask for.
+fn by(entry: &Entry) -> String {
+    match (entry.heals, entry.target.by.as_deref()) {
+        (Some(_), _) => "landfall".to_owned(),
+        (None, Some(by)) => person(by),
+        (None, None) => "-".to_owned(),
     }
 }
 
@@ -292,6 +309,6 @@ mod tests {
                 "56  2.13.4   67bfe7a6a502  Healthy   11-18 14:20  38s   maria  release of the w…",
             ]
         );
-        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH));
+        assert!(lines.iter().all(|line| line.chars().count() <= 80));
     }
 }

@@ -16,6 +16,7 @@ use crate::host::Host;
 use crate::layout::AppDir;
 use crate::plan::Desired;
 use crate::record::RecordError;
+use crate::record::refused::Refused;
 use crate::source::file::FileSource;
 use crate::status::{Around, SourceView};
 use crate::watch::{self, Accepted, AgentError, Shared, Site, StateProblem};
@@ -47,6 +48,12 @@ impl Looking {
     /// Whether an agent works on this root.
     pub const fn has_agent(&self) -> bool {
         self.agent
+    }
+
+    /// Why the agent did not take the host.toml it read last. What cannot be read is not known.
+    pub fn refused(&self) -> Option<Refused> {
+        let refused = Refused::read(&RealDisk, &self.shared.host.root).ok().flatten();
+        refused.filter(|_| self.agent)
     }
 
     /// Where everything lies.

@@ -28,20 +28,17 @@ pub struct Watch {
 pub fn run(args: &Watch, context: &Context) -> Outcome {
     // A pm2 daemon started from here lives on; it must not hold what this process was given.
     close_fds::set_fds_cloexec(3, &[]);
-    let host = context.host()?;
-    startable(&host.config)?;
-    if host.config.cache_max_bytes.is_some() {
+    let settings = settings(args, context)?;
+    if settings.host.config.cache_max_bytes.is_some() {
         context
             .report
             .say("note: [cache] max_bytes is not acted on yet; the cache grows with what was deployed");
     }
-    let environment = context.environment(&host, args.env.as_ref())?;
-    let state = context.state_file()?;
-    let source = FileSource::new(&state).map_err(|error| super::context::io(&state, &error))?;
-    let settings = Settings { host, environment, source };
     let runtime = io_runtime()?;
     if !args.once {
-        return runtime.block_on(watch::watch(settings)).map(|()| Exit::Done).map_err(agent_error);
+        let read_again = || self::settings(args, context).map_err(|error| error.message);
+        let watching = watch::watch(settings, &read_again);
+        return runtime.block_on(watching).map(|()| Exit::Done).map_err(agent_error);
     }
     let reports = runtime.block_on(watch::once(settings)).map_err(agent_error)?;
     for report in &reports {
@@ -50,6 +47,16 @@ pub fn run(args: &Watch, context: &Context) -> Outcome {
         }
     }
     Ok(reports.iter().map(code_of).max_by_key(|exit| rank(*exit)).unwrap_or(Exit::Done))
+}
+
+/// What host.toml and the command line say.
+fn settings(args: &Watch, context: &Context) -> Result<Settings, CliError> {
+    let host = context.host()?;
+    startable(&host.config)?;
+    let environment = context.environment(&host, args.env.as_ref())?;
+    let state = context.state_file()?;
+    let source = FileSource::new(&state).map_err(|error| super::context::io(&state, &error))?;
+    Ok(Settings { host, environment, source })
 }
 
 /// What host.toml asks of an agent and this one cannot do: it does not start rather than do half of it.

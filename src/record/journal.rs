@@ -148,7 +148,7 @@ const fn is_false(value: &bool) -> bool {
 }
 
 /// How long a stage took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StageTime {
     /// Which stage.
     pub stage: Stage,
@@ -157,7 +157,7 @@ pub struct StageTime {
 }
 
 /// A pause inside an attempt; only shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
     /// What failed.
     pub failure: Failure,

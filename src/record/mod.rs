@@ -9,6 +9,7 @@ pub mod controls;
 pub mod history;
 pub mod journal;
 pub mod quarantine;
+pub mod refused;
 pub mod release;
 pub mod sealed;
 

@@ -1,5 +1,7 @@
 //! The one thing that explains a status: conditions, sentence and hint all follow from it.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 
 use super::{SourceView, View};
@@ -54,6 +56,8 @@ pub(super) enum Cause {
     Drifted(ReleaseRef, Drift),
     /// The last attempt failed, and not because of the release.
     Failed(Entry),
+    /// There is something to do, and no room to write it down.
+    NoRoom(PathBuf),
     /// What is wanted is not here yet.
     Pending,
     /// The app is to go, and does in a moment.
@@ -73,7 +77,11 @@ pub(super) fn cause(view: &View) -> Cause {
         None => {}
     }
     let facts = Facts { desired: view.wanted.clone(), ..view.facts.clone() };
-    match decide(&facts) {
+    let plan = decide(&facts);
+    if let (Some(full), true) = (&view.full, acts(&plan)) {
+        return Cause::NoRoom(full.clone());
+    }
+    match plan {
         Plan::InSync { env_changed } => in_sync(view, env_changed),
         Plan::Hold(hold) => held(view, hold),
         Plan::Refuse(Refusal::Blocked(reason)) => Cause::Blocked(reason),
@@ -94,6 +102,14 @@ pub(super) fn cause(view: &View) -> Cause {
             }
             _ => Cause::Pending,
         },
+    }
+}
+
+/// Whether the plan writes anything down.
+const fn acts(plan: &Plan) -> bool {
+    match plan {
+        Plan::Deploy { .. } | Plan::Restart { .. } | Plan::Remove { .. } => true,
+        Plan::InSync { .. } | Plan::Hold(_) | Plan::Refuse(_) | Plan::Removed => false,
     }
 }
 

@@ -1,8 +1,9 @@
 //! Gathers a view. Looks, changes nothing, needs no lock and no agent.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
+use landfall_store::cache::CacheError;
 use landfall_store::{ArtifactId, Name, Version};
 
 use super::conditions::ended;
@@ -10,6 +11,7 @@ use super::{KeptConditions, Serving, SourceView, View};
 use crate::control;
 use crate::deploy::App;
 use crate::disk::RealDisk;
+use crate::layout::AppDir;
 use crate::observe;
 use crate::plan::{Desired, Facts};
 use crate::proc;
@@ -62,10 +64,23 @@ pub async fn look(site: &Site, around: &Around) -> Result<View, RecordError> {
         content,
         source: around.source.clone(),
         state_commit: around.state_commit.clone(),
+        full: full(&app.dir),
         agent: around.agent,
         kept: KeptConditions::read(&app.dir),
         now,
     })
+}
+
+/// Bytes and files that one tick writes down, at most.
+const RECORDS: (u64, u64) = (64 << 10, 8);
+
+/// The directory of the records, if not even they fit: then nothing that goes wrong can be written down, and
+/// this is the only place that tells.
+fn full(dir: &AppDir) -> Option<PathBuf> {
+    let place = dir.journal().ancestors().skip(1).find(|place| place.is_dir())?.to_owned();
+    let (bytes, files) = RECORDS;
+    let no_room = landfall_store::cache::room_at(&place, bytes, files);
+    matches!(no_room, Err(CacheError::NoSpace { .. } | CacheError::NoInodes { .. })).then_some(place)
 }
 
 /// A target that is suspended, blocked or waits behind a pin can still be compared with what runs.

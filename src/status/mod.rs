@@ -3,6 +3,7 @@
 //! [`look`] gathers a [`View`], which changes nothing on the host; [`assess`] turns it into a [`Status`] and is
 //! pure; [`record`] keeps the times at which conditions changed, for the agent to call after each tick.
 
+mod advice;
 mod assess;
 mod cause;
 mod conditions;
@@ -298,6 +299,8 @@ pub struct View {
     pub source: SourceView,
     /// The commit that holds it.
     pub state_commit: Option<String>,
+    /// The file system of the records, if it has no room left for one more.
+    pub full: Option<PathBuf>,
     /// Whether an agent works on this root.
     pub agent: bool,
     /// Conditions as the agent last saw them.

@@ -1,17 +1,38 @@
 //! The answer for people: what should run, what runs, is it well, and if not why and what to type next.
 
+use jiff::Timestamp;
 use landfall_store::{ArtifactId, Version};
 
+use super::advice::{self, About};
 use super::cause::Cause;
-use super::{Health, View};
+use super::{Health, SourceView, View};
 use crate::desired::Place;
 use crate::record::content::Content;
 use crate::record::history::Entry;
-use crate::record::journal::{Class, Drift, Journal, Stage};
+use crate::record::journal::{Drift, Failure, Journal, Stage};
 use crate::record::release::ReleaseRef;
 
 /// The sentence, and what to type next where there is something to do.
 pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, Option<String>) {
+    let (message, next) = of_cause(view, cause, health);
+    match &view.source {
+        // Where it is not the reason itself, it still is why nothing new comes.
+        SourceView::Unreachable(why) if !matches!(cause, Cause::SourceUnreachable(_)) => {
+            (format!("{message}; the state cannot be read now, so the last accepted one counts: {why}"), next)
+        }
+        SourceView::Invalid(why) if !matches!(cause, Cause::StateInvalid(_)) => {
+            (format!("{message}; the state is invalid now, so the last accepted one counts: {why}"), next)
+        }
+        SourceView::Ready
+        | SourceView::Unknown
+        | SourceView::Stale(_)
+        | SourceView::Rewound(_)
+        | SourceView::Unreachable(_)
+        | SourceView::Invalid(_) => (message, next),
+    }
+}
+
+fn of_cause(view: &View, cause: &Cause, health: Health) -> (String, Option<String>) {
     let (app, environment) = (&view.app, &view.environment);
     let told = |message: String, next: String| (message, Some(next));
     match cause {
@@ -81,7 +102,7 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
                 failure.message,
                 runs(view)
             ),
-            quarantined(view),
+            quarantined(view, failure, release.artifact),
         ),
         Cause::CurrentBroken(why) => told(
             format!("`current` is not as landfall left it, so nothing is touched: {why}"),
@@ -89,7 +110,9 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
         ),
         Cause::WillNotRun(release) => told(
             format!("{} stopped and does not come back; landfall has stopped trying", named(release)),
-            format!("`landfall logs {app}` shows its last words; then deploy another version"),
+            format!(
+                "`landfall logs {app}` shows its last words; then `landfall retry {app}`, or deploy another version"
+            ),
         ),
         Cause::Interrupted(held) => told(
             format!(
@@ -115,6 +138,14 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
         Cause::Removed => {
             (format!("removed, as the state asks; its data is kept in {}", view.data.display()), None)
         }
+        Cause::NoRoom(dir) => told(
+            format!(
+                "{} is full: landfall cannot write down what it would do, so it does nothing; {}",
+                dir.display(),
+                runs(view)
+            ),
+            "make room: `landfall doctor` says where; the agent goes on by itself".to_owned(),
+        ),
         Cause::Pending => {
             told(format!("{} is wanted and not in service; {}", wanted(view), runs(view)), comes(view))
         }
@@ -169,19 +200,26 @@ fn attempt(view: &View, journal: &Journal) -> String {
             let why = journal.failure.as_ref().map_or("it failed", |failure| &failure.message);
             format!("{what} to {to}: {why}")
         }
-        stage if stage < Stage::Switching => format!("{what}; {} meanwhile", runs(view)),
-        _ => what,
+        stage if stage < Stage::Switching => {
+            format!("{what}{}; {} meanwhile", waiting(view, journal), runs(view))
+        }
+        _ => format!("{what}{}", waiting(view, journal)),
     }
 }
 
-fn quarantined(view: &View) -> String {
+/// A pause inside the attempt, and what it waits for.
+fn waiting(view: &View, journal: &Journal) -> String {
+    let Some(waiting) = &journal.waiting else { return String::new() };
+    let at = when(waiting.until, view.now);
+    format!(" and waits after try {}, the next is {at}: {}", waiting.tried, waiting.failure.message)
+}
+
+fn quarantined(view: &View, failure: &Failure, artifact: ArtifactId) -> String {
     let (app, environment) = (&view.app, &view.environment);
-    let evidence = format!("`landfall describe {app}` shows the evidence");
+    let advice = advice::after(failure, &About { app, environment, artifact });
     match view.facts.healthy.is_empty() {
-        true => format!("{evidence}; deploy a fixed version"),
-        false => {
-            format!("{evidence}; deploy a fixed version, or `landfall rollback {app} {environment}`")
-        }
+        true => format!("{advice}; deploy a fixed version"),
+        false => format!("{advice}; deploy a fixed version, or `landfall rollback {app} {environment}`"),
     }
 }
 
@@ -213,7 +251,7 @@ fn mend(view: &View, content: &Content) -> String {
 
 fn is_put_right(view: &View) -> String {
     match view.agent {
-        true => "the agent puts it right; `landfall history` shows how that ended".to_owned(),
+        true => format!("the agent puts it right; `landfall history {}` shows how that ended", view.app),
         false => "`landfall watch` puts it right".to_owned(),
     }
 }
@@ -235,16 +273,22 @@ fn failed(view: &View, entry: &Entry) -> String {
 }
 
 fn again(view: &View, entry: &Entry) -> String {
-    let describe = format!("`landfall describe {}` shows the attempt", view.app);
-    match entry.failure.as_ref().map(|failure| failure.class) {
-        Some(Class::Refused) => format!("{describe}; correct what it names"),
-        Some(Class::Supply | Class::Transient | Class::Host | Class::Manager) if view.agent => {
-            format!("the agent tries again; {describe}")
-        }
-        Some(Class::Supply | Class::Transient | Class::Host | Class::Manager) => {
-            format!("`landfall watch` tries again; {describe}")
-        }
-        _ => describe,
+    let about = About { app: &view.app, environment: &view.environment, artifact: entry.target.artifact };
+    let Some(failure) = &entry.failure else { return format!("`landfall describe {}`", view.app) };
+    let advice = advice::after(failure, &about);
+    match (view.agent, entry.next_try()) {
+        (true, Some(at)) => format!("{advice}; the agent tries again {}", when(at, view.now)),
+        (false, Some(_)) => format!("{advice}; `landfall watch` tries again"),
+        (_, None) => advice,
+    }
+}
+
+/// `in 9m`, or at once.
+fn when(at: Timestamp, now: Timestamp) -> String {
+    match at.duration_since(now).as_secs() {
+        ..=0 => "in a moment".to_owned(),
+        seconds @ ..=90 => format!("in {seconds}s"),
+        seconds => format!("in {}m", (seconds + 59) / 60),
     }
 }
 

@@ -104,6 +104,7 @@ fn running_a_wanting(wanted: &str) -> View {
         },
         source: SourceView::Ready,
         state_commit: None,
+        full: None,
         agent: true,
         kept: KeptConditions::default(),
         now: time(1_000),
@@ -419,4 +420,121 @@ fn a_condition_keeps_its_time_until_its_status_changes() {
     let told = assess(&View { kept: after, ..stopped(running_a_wanting("a")) });
     let since = |kind| told.conditions.iter().find(|said| said.kind == kind).unwrap().last_transition;
     assert_eq!((since(Kind::StateValid), since(Kind::Drifted)), (Some(time(500)), Some(time(900))));
+}
+
+/// Every command between backticks, as the command line understands it.
+#[track_caller]
+fn assert_can_be_typed(told: &str, about: &str) {
+    const BUILT_BESIDE_THIS: [&str; 1] = ["adopt"];
+    let commands = told.split('`').skip(1).step_by(2).filter(|part| part.starts_with("landfall "));
+    let definition = crate::cli::definition();
+    for command in commands {
+        let name = command.split(' ').nth(1).unwrap_or_default();
+        if BUILT_BESIDE_THIS.contains(&name) && definition.find_subcommand(name).is_none() {
+            continue;
+        }
+        let typed = command.replace("<version>", "1.0.0");
+        let parsed = crate::cli::definition().try_get_matches_from(typed.split(' '));
+        assert!(parsed.is_ok(), "{about}: `{command}` cannot be typed: {}", parsed.unwrap_err());
+    }
+}
+
+/// A view for every cause there is.
+fn every_cause() -> Vec<(&'static str, View)> {
+    use crate::desired::{Place, Suspension};
+    let suspended = |place| {
+        let why =
+            Suspension { reason: "disk swap".into(), by: "lee".into(), since: None, until: None, place };
+        let target = Some(target("a"));
+        View { wanted: Desired::Suspended { target, why }, ..running_a_wanting("a") }
+    };
+    let failed = |class, reason: &str| {
+        let failure = Failure { reason: reason.to_owned(), ..failure(class) };
+        let last = Some(entry("b", Outcome::Failed, Stage::Fetching, Some(failure)));
+        View { last, ..running_a_wanting("b") }
+    };
+    let mut edited = running_a_wanting("a");
+    let mut other = release("a");
+    other.identity = Digest::of(b"another env");
+    edited.facts.candidate = Some(Candidate { release: other, prepared: false, only_env_differs: true });
+    let mut broken = stopped(running_a_wanting("a"));
+    broken.facts.current = Current::Broken("it points elsewhere".to_owned());
+    let blocked = Desired::Blocked { target: target("b"), reason: "leaks".to_owned() };
+    let wanting_b = || running_a_wanting("b");
+    let mut views = vec![
+        ("env changed", edited),
+        ("cut short", View { journal: Some(journal("b", Stage::Verifying)), agent: false, ..wanting_b() }),
+        ("suspended in the state", suspended(Place::State)),
+        ("suspended on the host", suspended(Place::Host)),
+        ("not in the state", View { wanted: Desired::NotInState, ..running_a_wanting("a") }),
+        ("invalid", View { wanted: Desired::Invalid("unknown key".into()), ..running_a_wanting("a") }),
+        ("gone", View { source: SourceView::Unreachable("no file".into()), ..running_a_wanting("a") }),
+        ("blocked", View { wanted: blocked, ..wanting_b() }),
+        ("quarantined", reverted()),
+        ("quarantined with nothing healthy", {
+            let mut view = empty_wanting("a");
+            view.facts.quarantine = quarantine("a");
+            view
+        }),
+        ("current broken", broken),
+        ("process missing", stopped(running_a_wanting("a"))),
+        ("process missing without an agent", View { agent: false, ..stopped(running_a_wanting("a")) }),
+        ("no room", View { full: Some("/var/lib/landfall".into()), ..wanting_b() }),
+        ("pending", wanting_b()),
+        ("pending without an agent", View { agent: false, ..wanting_b() }),
+    ];
+    for class in [Class::Refused, Class::Supply, Class::Manager, Class::Host] {
+        views.push(("failed", failed(class, "SomethingNew")));
+        views.extend(super::advice::reasons().map(|reason| (reason, failed(class, reason))));
+    }
+    views
+}
+
+#[test]
+fn whatever_is_not_well_has_a_sentence_and_something_to_do_that_can_be_typed() {
+    for (name, view) in every_cause() {
+        let status = assess(&view);
+        let next = status.next.as_deref().unwrap_or_else(|| panic!("{name}: nothing to do: {status:#?}"));
+        assert!(!status.message.is_empty() && !status.is_fine(), "{name}: {status:#?}");
+        assert_can_be_typed(next, name);
+        assert_can_be_typed(&status.message, name);
+    }
+}
+
+#[test]
+fn every_class_of_failure_has_an_answer_with_a_command() {
+    use super::advice::{About, after};
+    let (app, environment) = ("web".parse().unwrap(), "prod".parse().unwrap());
+    let about = About { app: &app, environment: &environment, artifact: release("b").artifact };
+    for class in [
+        Class::Refused,
+        Class::Supply,
+        Class::Prepare,
+        Class::Migrate,
+        Class::Start,
+        Class::Manager,
+        Class::Health,
+        Class::Host,
+    ] {
+        let told = after(&failure(class), &about);
+        assert!(told.contains("`landfall "), "{class:?}: {told}");
+        assert_can_be_typed(&told, &format!("{class:?}"));
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_where_nothing_can_be_written_down() {
+    let status = assess(&View { full: Some("/var/lib/landfall".into()), ..running_a_wanting("b") });
+    assert!(status.message.starts_with("/var/lib/landfall is full"), "{}", status.message);
+    assert_says(&status, Kind::Stalled, ConditionStatus::True, "InsufficientSpace");
+    let idle = assess(&View { full: Some("/var/lib/landfall".into()), ..running_a_wanting("a") });
+    assert!(idle.is_fine(), "what runs does not need room");
+}
+
+#[test]
+fn a_state_that_cannot_be_read_is_told_beside_any_other_reason() {
+    let gone = SourceView::Unreachable("no such file".to_owned());
+    let status = assess(&View { source: gone, ..stopped(running_a_wanting("a")) });
+    assert!(status.message.contains("should run and does not"), "{}", status.message);
+    assert!(status.message.contains("the state cannot be read now"), "{}", status.message);
 }

@@ -10,30 +10,28 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, u
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::accept::{self, Accepted, desired};
+use super::accept::{self, Accepted};
 use super::apps::{AppState, RECORD_PAUSE, jittered};
 use super::departures::Departures;
 use super::rounds::Rounds;
 use super::service::Shared;
 use super::systemd::{Systemd, summary};
 use super::tick::tick;
-use super::{AgentError, Report, Settings, Tuning, apps};
+use super::{AgentError, ReadAgain, Report, Settings, Tuning};
 use crate::disk::RealDisk;
 use crate::door::{Door, Knock};
-use crate::layout::AppDir;
-use crate::plan::Desired;
 use crate::processes::Living;
-use crate::record::controls::Controls;
 use crate::record::journal::Failure;
+use crate::record::refused::Refused;
 use crate::retry::Patience;
 use crate::source::file::FileWatch;
 use crate::status::{Around, SourceView};
 
 /// Time between two looks at everything, without any event.
-const INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const INTERVAL: Duration = Duration::from_secs(30);
 /// A state file that does not parse is looked at again after this long before it is complained about: an
 /// editor that writes in place passes through such a moment.
-const SETTLE: Duration = Duration::from_millis(50);
+pub(super) const SETTLE: Duration = Duration::from_millis(50);
 
 /// Orders that may wait for the loop; it takes them at once.
 const KNOCKS_MAX: usize = 16;
@@ -41,13 +39,14 @@ const KNOCKS_MAX: usize = 16;
 /// The agent of a host.
 pub(super) struct Agent {
     pub(super) settings: Settings,
-    shared: Rc<Shared>,
+    pub(super) shared: Rc<Shared>,
     pub(super) accepted: Option<Rc<Accepted>>,
     complaint: Option<String>,
-    source: SourceView,
+    pub(super) source: SourceView,
     pub(super) apps: BTreeMap<Name, AppState>,
     events: UnboundedReceiver<()>,
-    watch: FileWatch,
+    pub(super) changed: UnboundedSender<()>,
+    pub(super) watch: FileWatch,
     ended: UnboundedReceiver<Ended>,
     end: UnboundedSender<Ended>,
     departures: Departures,
@@ -60,7 +59,7 @@ pub(super) struct Agent {
     _door: Option<Door>,
     knocks: Receiver<Knock>,
     /// When the next suspension or pin ends by itself.
-    wake: Option<Instant>,
+    pub(super) wake: Option<Instant>,
 }
 
 impl Agent {
@@ -71,7 +70,7 @@ impl Agent {
         let (word, departed) = unbounded_channel();
         let departures = Departures::new(word);
         let (look_over, looked_over) = unbounded_channel();
-        let watch = FileWatch::new(&settings.source, changed)?;
+        let watch = FileWatch::new(&settings.source, changed.clone())?;
         // What runs is healed without any state, too.
         let accepted = accept::last(&settings.host)
             .inspect_err(
@@ -93,6 +92,7 @@ impl Agent {
             source: SourceView::Unknown,
             apps,
             events,
+            changed,
             watch,
             ended,
             end,
@@ -108,11 +108,14 @@ impl Agent {
         })
     }
 
-    pub(super) async fn run(mut self) -> Result<(), AgentError> {
+    pub(super) async fn run(mut self, read_again: ReadAgain<'_>) -> Result<(), AgentError> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(AgentError::Signals)?;
+        if let Err(error) = Refused::note(&RealDisk, &self.settings.host.root, None) {
+            error!(%error, "an old refusal of host.toml was not forgotten");
+        }
         info!(
             host = %self.settings.host.config.host, environment = %self.settings.environment,
             state = %self.settings.source.path().display(), "watching"
@@ -151,7 +154,7 @@ impl Agent {
                 }
                 Some(()) = hangup.recv() => {
                     self.systemd.reloading();
-                    look_again = self.reload()?;
+                    look_again = self.reload(read_again)?;
                     self.systemd.ready();
                 }
                 () = until(next_try) => self.all_due(),
@@ -178,14 +181,6 @@ impl Agent {
             }
             Err(_) => Some(Instant::now() + SETTLE),
         }
-    }
-
-    /// Looks at everything again, because somebody asked for it.
-    fn reload(&mut self) -> Result<Option<Instant>, AgentError> {
-        self.watch.follow()?;
-        let look_again = self.look();
-        self.all_due();
-        Ok(look_again)
     }
 
     fn complain(&mut self) {
@@ -223,45 +218,11 @@ impl Agent {
         self.know_apps();
     }
 
-    /// Brings what is known of each app up to the accepted state; what changed is due at once.
-    pub(super) fn know_apps(&mut self) {
-        let apps = match apps(&self.shared, self.accepted.as_deref()) {
-            Ok(apps) => apps,
-            Err(error) => return error!(%error, "the apps of this host cannot be listed"),
-        };
-        let mut ends = Vec::new();
-        for app in apps {
-            let wanted = self.wanted(&app);
-            ends.extend(end_of(&wanted));
-            self.apps.entry(app).or_insert_with(AppState::new).want(wanted);
-        }
-        self.wake = ends.into_iter().min().map(moment_of);
-    }
-
-    /// The state's word under what operators decided here.
-    fn wanted(&self, app: &Name) -> Desired {
-        let word = match &self.accepted {
-            Some(accepted) => desired(accepted, app, &self.settings.environment),
-            None => Desired::NotInState,
-        };
-        let (dir, now) = (self.dir(app), Timestamp::now());
-        let change = Controls::change(&RealDisk, &dir, |controls| controls.end_what_is_over(now));
-        match change {
-            Ok((controls, ())) => word.under(&controls, now),
-            // The tick says so, and changes nothing.
-            Err(_) => word,
-        }
-    }
-
-    pub(super) fn dir(&self, app: &Name) -> AppDir {
-        self.settings.host.app_dir(app, &self.settings.environment)
-    }
-
-    fn all_due(&mut self) {
+    pub(super) fn all_due(&mut self) {
         self.know_apps();
         let now = Instant::now();
         for app in self.apps.values_mut() {
-            app.due |= app.may_run(now);
+            app.remind(now);
         }
     }
 
@@ -324,6 +285,10 @@ impl Agent {
             app.note(&report, Instant::now());
             self.departures.follow(&report.app, living);
         }
+        // What host.toml does not name any more is left as it is, once its attempt has ended.
+        if self.settings.host.config.app(&report.app).is_none() {
+            self.apps.remove(&report.app);
+        }
     }
 
     /// Looks over the files of the app whose turn it is. One in an attempt has just been looked over.
@@ -365,22 +330,6 @@ impl Agent {
 struct Ended {
     report: Report,
     living: Living,
-}
-
-/// When what is wanted changes by itself.
-fn end_of(wanted: &Desired) -> Option<Timestamp> {
-    match wanted {
-        Desired::Suspended { why, .. } => why.until,
-        Desired::Pinned { pin, .. } => Some(pin.until),
-        _ => None,
-    }
-}
-
-/// A moment of the wall clock on the clock that never jumps. It is looked at again then, so that a clock that was
-/// set in between ends nothing early; one that is set forward is noticed with the next look at everything.
-fn moment_of(end: Timestamp) -> Instant {
-    let left = Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default();
-    Instant::now() + left.clamp(SETTLE, INTERVAL)
 }
 
 /// A look at the files of one app, and whether it found anything new.

@@ -56,10 +56,10 @@ impl AppState {
         self.said = None;
     }
 
-    /// Whether no pause holds it up any more.
-    pub(super) fn may_run(&mut self, now: Instant) -> bool {
+    /// The time for a look has come. A tick under way decides by its end when the next one is due.
+    pub(super) fn remind(&mut self, now: Instant) {
         self.not_before = self.not_before.filter(|at| *at > now);
-        self.not_before.is_none()
+        self.due |= !self.busy && self.not_before.is_none();
     }
 
     /// Says something once, until something else is to be said.
@@ -107,4 +107,36 @@ impl AppState {
 /// ± 20 %, so that a fleet does not act in step.
 pub(super) fn jittered(span: Duration) -> Duration {
     crate::retry::Jitter::draw().spread(span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::RecordError;
+
+    #[test]
+    fn a_reminder_during_an_attempt_does_not_shorten_the_pause_after_it() {
+        let mut app = AppState::new();
+        let begin = Instant::now();
+        (app.busy, app.due) = (true, false);
+        app.remind(begin);
+        let full = RecordError::Damaged { path: "journal".into(), why: "a full disk".to_owned() };
+        app.note(&Report { app: "web".parse().unwrap(), tick: Err(full) }, begin);
+        assert!(!app.due);
+        app.remind(begin);
+        assert!(!app.due);
+        app.remind(begin + RECORD_PAUSE * 2);
+        assert!(app.due);
+    }
+
+    #[test]
+    fn what_is_ordered_during_an_attempt_follows_it_without_a_pause() {
+        let mut app = AppState::new();
+        let begin = Instant::now();
+        (app.busy, app.due) = (true, false);
+        app.hurry();
+        let full = RecordError::Damaged { path: "journal".into(), why: "a full disk".to_owned() };
+        app.note(&Report { app: "web".parse().unwrap(), tick: Err(full) }, begin);
+        assert!(app.due);
+    }
 }

@@ -8,11 +8,13 @@ mod agent;
 mod apps;
 mod departures;
 mod orders;
+mod reload;
 mod rounds;
 mod service;
 mod systemd;
 mod tick;
 mod tidy;
+mod wants;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -144,10 +146,13 @@ fn is_about(wanted: &Desired, entry: &crate::record::history::Entry) -> bool {
     matches!(wanted, Desired::Target(target) if target.artifact == entry.target.artifact)
 }
 
+/// Reads the settings again; an error says why they cannot be used.
+pub type ReadAgain<'a> = &'a dyn Fn() -> Result<Settings, String>;
+
 /// Reconciles until a signal ends it. The apps go on without it.
-pub async fn watch(settings: Settings) -> Result<(), AgentError> {
+pub async fn watch(settings: Settings, read_again: ReadAgain<'_>) -> Result<(), AgentError> {
     let _lock = settings.host.lock()?;
-    tokio::task::LocalSet::new().run_until(async { agent::Agent::new(settings)?.run().await }).await
+    tokio::task::LocalSet::new().run_until(async { agent::Agent::new(settings)?.run(read_again).await }).await
 }
 
 /// Apps of this host: those the state names for it, and those that are here already.

@@ -22,7 +22,7 @@ use crate::deploy::App;
 use crate::disk::{Disk, RealDisk};
 use crate::layout::AppDir;
 use crate::record::history::Entry;
-use crate::record::journal::Failure;
+use crate::record::journal::{Failure, Journal, Stage, StageTime, Waiting};
 use crate::record::release::Progress;
 use crate::status::{Status, assess, look};
 use crate::switch;
@@ -90,12 +90,27 @@ struct Release {
     files: Option<u64>,
 }
 
+/// An attempt without an end.
+#[derive(Debug, Serialize, JsonSchema)]
+struct InProgress {
+    attempt: u64,
+    artifact: ArtifactId,
+    started: Timestamp,
+    stage: Stage,
+    /// How long the stages before took, in their order.
+    stages: Vec<StageTime>,
+    /// A pause inside the attempt.
+    waiting: Option<Waiting>,
+}
+
 /// Everything.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "AppDescription")]
 pub struct Description {
     #[serde(flatten)]
     status: Status,
+    /// The attempt that is under way, or was cut short.
+    in_progress: Option<InProgress>,
     attempts: Vec<Attempt>,
     quarantine: Vec<Quarantined>,
     releases: Vec<Release>,
@@ -117,6 +132,7 @@ pub fn run(args: &DescribeArgs, context: &Context) -> Outcome {
     let view = io_runtime()?.block_on(look(&site, &looking.around(&args.app))).map_err(record_error)?;
     let description = Description {
         status: assess(&view),
+        in_progress: view.journal.as_ref().map(in_progress),
         attempts: attempts(&app),
         quarantine: quarantine(&app),
         releases: releases(&site, &app)?,
@@ -125,6 +141,17 @@ pub fn run(args: &DescribeArgs, context: &Context) -> Outcome {
         show::description(report, &description);
     });
     Ok(Exit::Done)
+}
+
+fn in_progress(journal: &Journal) -> InProgress {
+    InProgress {
+        attempt: journal.attempt,
+        artifact: journal.target.artifact,
+        started: journal.started,
+        stage: journal.stage,
+        stages: journal.stages.clone(),
+        waiting: journal.waiting.clone(),
+    }
 }
 
 fn asked(app: &App, number: u64) -> Result<Attempt, CliError> {

@@ -6,16 +6,19 @@ use jiff::tz::TimeZone;
 use super::super::report::{Report, Tone, bytes, columns, span};
 use super::super::status::header;
 use super::super::text::{ago, local, wrap};
-use super::{Attempt, Description, Quarantined, Release, evidence};
+use super::{Attempt, Description, InProgress, Quarantined, Release, evidence};
 use crate::record::history::Entry;
-use crate::record::journal::{Class, Stage};
-use crate::status::{Condition, ConditionStatus, Kind};
+use crate::record::journal::{After, Class, Stage, StageTime};
+use crate::status::{Condition, ConditionStatus, Kind, Status};
 
 /// Everything about an app.
 pub fn description(report: &Report, description: &Description) {
     let now = Timestamp::now();
     header(report, &description.status, now).into_iter().for_each(|line| report.line(line));
-    conditions(report, &description.status.conditions);
+    conditions(report, &description.status);
+    if let Some(shown) = &description.in_progress {
+        in_progress(report, shown, now);
+    }
     for shown in &description.attempts {
         report.line("");
         attempt(report, shown);
@@ -36,7 +39,7 @@ fn indented(report: &Report, text: &str) {
     wrap(text, "  ", report.width()).into_iter().for_each(|line| report.line(line));
 }
 
-fn conditions(report: &Report, conditions: &[Condition]) {
+fn conditions(report: &Report, status: &Status) {
     report.line("");
     title(report, "Conditions");
     let now = Timestamp::now();
@@ -48,8 +51,33 @@ fn conditions(report: &Report, conditions: &[Condition]) {
             condition.last_transition.map_or_else(|| "-".to_owned(), |since| ago(since, now)),
         ]
     };
-    let rows: Vec<Vec<String>> = conditions.iter().map(row).collect();
-    columns(&rows).into_iter().for_each(|line| report.line(line));
+    let rows: Vec<Vec<String>> = status.conditions.iter().map(row).collect();
+    for (condition, line) in status.conditions.iter().zip(columns(&rows)) {
+        report.line(line);
+        // The answer above says it already.
+        if tone(condition) != Tone::Good && condition.message != status.message {
+            wrap(&condition.message, "      ", report.width()).into_iter().for_each(|line| report.line(line));
+        }
+    }
+}
+
+fn in_progress(report: &Report, shown: &InProgress, now: Timestamp) {
+    report.line("");
+    title(report, &format!("Attempt {}: in progress", shown.attempt));
+    let started = local(shown.started, now, &TimeZone::system());
+    indented(report, &format!("{} started {started} ({})", shown.artifact.short(), ago(shown.started, now)));
+    let done = timeline(&shown.stages);
+    let so_far = if done.is_empty() { String::new() } else { format!("{done}, ") };
+    indented(report, &format!("{so_far}{} now", shown.stage));
+    if let Some(waiting) = &shown.waiting {
+        indented(report, &format!("waits after try {}: {}", waiting.tried, waiting.failure.message));
+    }
+}
+
+/// `Fetching 12ms, Preparing 1.2s`.
+fn timeline(stages: &[StageTime]) -> String {
+    let told: Vec<String> = stages.iter().map(|time| format!("{} {}", time.stage, span(time.ms))).collect();
+    told.join(", ")
 }
 
 /// Positive conditions are good when they are true, negative ones are only there when something is amiss.
@@ -75,9 +103,26 @@ pub fn attempt(report: &Report, attempt: &Attempt) {
     indented(report, &what);
     let started = local(entry.started, now, &TimeZone::system());
     indented(report, &format!("started {started}, took {}", span(entry.took_ms)));
+    if !entry.stages.is_empty() {
+        indented(report, &timeline(&entry.stages));
+    }
     indented(report, &stages(entry));
     if let Some(failure) = &entry.failure {
         indented(report, &format!("{}: {}", failure.reason, failure.message));
+    }
+    match &entry.after {
+        Some(After::Failed(failure)) => indented(report, &format!("after steps: {}", failure.message)),
+        Some(After::CutShort) => {
+            indented(report, "after steps: cut short by the end of the agent, not run again")
+        }
+        Some(After::Superseded) => indented(report, "after steps: left out, a newer state came first"),
+        Some(After::Done) | None => {}
+    }
+    if let Some(next) = entry.next_try() {
+        indented(
+            report,
+            &format!("tried again at {} if nothing changes", local(next, now, &TimeZone::system())),
+        );
     }
     if let Some(kept) = &attempt.evidence {
         evidence::lines(kept).into_iter().for_each(|line| report.line(format!("    {line}")));

@@ -100,6 +100,14 @@ impl Seen {
             lines.push(String::new());
             lines.extend(super::text::wrap(&what, "", report.width()));
         }
+        if let Some(refused) = self.looking.refused() {
+            let what = format!(
+                "host.toml was refused, and the one that was read before stays in force: {}",
+                refused.why
+            );
+            lines.push(String::new());
+            lines.extend(super::text::wrap(&what, "", report.width()));
+        }
         lines
     }
 }
