@@ -35,7 +35,9 @@ pub enum RecordError {
         why: String,
     },
     /// A newer landfall wrote it; it is left alone.
-    #[error("{path} was written by a newer landfall (format {found}, this one reads up to {known}) and is left as it is: install that landfall again")]
+    #[error(
+        "{path} was written by a newer landfall (format {found}, this one reads up to {known}) and is left as it is: install that landfall again"
+    )]
     Newer {
         /// Which file.
         path: PathBuf,
