@@ -3,6 +3,8 @@
 //! Data flows one way: [`recipe`](crate::spec) and files → artifact → store; desired state → accepted →
 //! observe → decide → plan → fetch → release → switch → start → health → record.
 
+pub mod adopt;
+pub mod adopted;
 pub mod archive;
 pub mod changes;
 pub mod cli;

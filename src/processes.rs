@@ -9,6 +9,7 @@ use std::rc::Rc;
 use landfall_store::Name;
 use serde::{Deserialize, Serialize};
 
+use crate::adopted::{Adopted, TakeOverError};
 use crate::config::StartOverride;
 use crate::disk::{Disk, RealDisk};
 use crate::effects::{Newer, Processes, Verdict};
@@ -16,7 +17,7 @@ use crate::health::{self, Started, Verification};
 use crate::layout::{AppDir, ReleaseDir};
 use crate::pending::Pending;
 use crate::plan::Running;
-use crate::proc;
+use crate::proc::{self, Holder};
 use crate::record::RecordError;
 use crate::record::journal::{Class, Failure};
 use crate::record::release::ReleaseRecord;
@@ -208,6 +209,7 @@ impl AppProcesses {
     async fn start_all(&self, record: &ReleaseRecord) -> Result<(), Failure> {
         let starts = self.starts(record);
         self.launches.borrow_mut().clear();
+        Adopted::take_over(&self.service.dir).await.map_err(not_taken_over)?;
         self.stop_leftovers(&starts).await?;
         for spec in starts {
             let manager = self.manager(spec.manager)?;
@@ -246,7 +248,7 @@ impl AppProcesses {
             health::Verdict::Superseded => Verdict::Superseded,
             health::Verdict::Unhealthy { reason, evidence } => {
                 self.keep_evidence(attempt, &evidence)?;
-                Verdict::Unhealthy(unhealthy(&reason))
+                Verdict::Unhealthy(self.unhealthy(&reason))
             }
         })
     }
@@ -344,7 +346,7 @@ impl Processes for AppProcesses {
                 let slot = self.slot(&start.name);
                 self.manager(start.manager)?.ready(&slot).await.map_err(refused)?;
             }
-            Ok(())
+            self.unobstructed(record)
         })
     }
 
@@ -398,6 +400,11 @@ fn host(error: RecordError) -> Failure {
     Failure { class: Class::Host, reason: "RecordFailed".to_owned(), message: error.to_string() }
 }
 
+/// What runs outside landfall goes on; that says nothing of the release.
+fn not_taken_over(error: TakeOverError) -> Failure {
+    Failure { class: Class::Manager, reason: "NotTakenOver".to_owned(), message: error.to_string() }
+}
+
 fn refused(error: StartError) -> Failure {
     let (class, reason) = match &error {
         StartError::ManagerDown { .. } => (Class::Manager, "ManagerDown"),
@@ -409,6 +416,68 @@ fn refused(error: StartError) -> Failure {
 
 fn preflight_failure(class: Class, what: impl ToString) -> Failure {
     Failure { class, reason: "PreflightFailed".to_owned(), message: what.to_string() }
+}
+
+impl AppProcesses {
+    /// Before landfall starts an app here for the first time, its ports are free, or held by what was adopted. Anything
+    /// else goes on running: it may be the app itself.
+    fn unobstructed(&self, record: &ReleaseRecord) -> Result<(), Failure> {
+        let slots: Option<Slots> = sealed::read(&RealDisk, &self.slots_record()).map_err(host)?;
+        let adopted = Adopted::read(&self.service.dir).map_err(host)?;
+        if slots.is_some_and(|slots| !slots.processes.is_empty()) && adopted.is_none() {
+            return Ok(());
+        }
+        let (env, checks) = (self.env(record)?, self.checks(record));
+        let asking = health::Asking {
+            answerers: Vec::new(),
+            env: &env,
+            release_dir: &self.release_dir(record).0,
+            account: self.service.account.as_ref(),
+            runner: &self.service.runner,
+        };
+        let known = adopted.as_ref().map(Adopted::living).unwrap_or_default();
+        let own = |holder: &Holder| {
+            let adopted = known.iter().any(|id| id.pid == holder.pid);
+            // Under pm2 cluster its daemon listens for its workers.
+            adopted || holder.command.starts_with("PM2") || self.works_in_a_release(holder)
+        };
+        let held = health::ports(&checks, &asking)
+            .into_iter()
+            .find_map(|port| Some((port, proc::listeners(port).into_iter().find(|by| !own(by))?)));
+        let Some((port, holder)) = held else { return Ok(()) };
+        Err(Failure {
+            class: Class::Refused,
+            reason: "PortHeld".to_owned(),
+            message: format!(
+                "port {port} is held by {holder}, and landfall did not start it{}",
+                self.to_adopt(&holder)
+            ),
+        })
+    }
+
+    fn works_in_a_release(&self, holder: &Holder) -> bool {
+        let releases = self.service.dir.releases();
+        let releases = releases.canonicalize().unwrap_or(releases);
+        holder.cwd.as_ref().is_some_and(|cwd| cwd.starts_with(releases))
+    }
+
+    fn to_adopt(&self, holder: &Holder) -> String {
+        let (app, pid) = (&self.service.app, holder.pid);
+        format!(
+            "; if that is the app, started by other means: `landfall adopt {app} --pid {pid}`; else stop it"
+        )
+    }
+
+    /// Somebody else's process on the app's port may be the app itself, started by other means.
+    fn unhealthy(&self, reason: &health::Reason) -> Failure {
+        let mut failure = unhealthy(reason);
+        if let health::Reason::PortHeld { holder, .. } = reason
+            && !self.works_in_a_release(holder)
+        {
+            failure.message.push_str(&self.to_adopt(holder));
+        }
+        failure
+    }
 }
 
 fn unhealthy(reason: &health::Reason) -> Failure {

@@ -245,7 +245,7 @@ fn by(entry: &Entry) -> String {
 
 const fn result_tone(result: Result_) -> Tone {
     match result {
-        Result_::Healthy | Result_::Removed => Tone::Good,
+        Result_::Healthy | Result_::Adopted | Result_::Removed => Tone::Good,
         Result_::Reverted | Result_::Superseded | Result_::Interrupted | Result_::Unverified => {
             Tone::Changing
         }

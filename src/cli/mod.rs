@@ -5,6 +5,7 @@ pub mod error;
 pub mod exit;
 pub mod report;
 
+mod adopt;
 mod archive;
 mod attached;
 mod change;
@@ -172,6 +173,7 @@ pub enum Command {
     Logs(logs::LogsArgs),
     Exec(exec::ExecArgs),
     Release(release::ReleaseArgs),
+    Adopt(adopt::AdoptArgs),
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
     Install(install::Install),
@@ -232,6 +234,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Logs(args) => logs::run(&args, context),
         Command::Exec(args) => exec::run(&args, context),
         Command::Release(args) => release::run(&args, context),
+        Command::Adopt(args) => adopt::run(&args, context),
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Install(args) => install::install(&args, context),

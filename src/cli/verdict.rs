@@ -8,7 +8,7 @@ use crate::record::journal::{Class, Stage};
 /// The code of an attempt.
 pub fn code_of(entry: &Entry) -> Exit {
     match (entry.result, entry.failure.as_ref().map(|failure| failure.class)) {
-        (Outcome::Healthy | Outcome::Removed | Outcome::Unverified, _) => Exit::Done,
+        (Outcome::Healthy | Outcome::Adopted | Outcome::Removed | Outcome::Unverified, _) => Exit::Done,
         (Outcome::Reverted, _) => Exit::Reverted,
         (Outcome::Superseded | Outcome::Interrupted, _) => Exit::Differs,
         (Outcome::Refused, Some(Class::Refused)) => Exit::Invalid,

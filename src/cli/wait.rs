@@ -153,7 +153,7 @@ pub(super) fn tell_stage(journal: &Journal, report: Report) {
 
 pub(super) fn tell_verdict(entry: &Entry, report: Report) {
     let tone = match entry.result {
-        Outcome::Healthy | Outcome::Removed => Tone::Good,
+        Outcome::Healthy | Outcome::Adopted | Outcome::Removed => Tone::Good,
         Outcome::Superseded | Outcome::Interrupted | Outcome::Unverified => Tone::Changing,
         Outcome::Reverted | Outcome::Failed | Outcome::Refused => Tone::Bad,
     };

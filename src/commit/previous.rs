@@ -91,7 +91,7 @@ pub fn last_verdict<'a>(entries: &'a [Entry], artifact: &ArtifactId) -> Option<&
 /// Whether an entry says something about the release itself.
 fn is_verdict(entry: &Entry) -> bool {
     match entry.result {
-        Outcome::Healthy | Outcome::Reverted => true,
+        Outcome::Healthy | Outcome::Adopted | Outcome::Reverted => true,
         Outcome::Failed => entry.failure.as_ref().is_some_and(|failure| failure.class.blames_the_release()),
         Outcome::Superseded
         | Outcome::Interrupted

@@ -256,3 +256,20 @@ pub fn refuse(
     }
     Attempt::begin(app, effects, order, Asking::NOTHING).close(Outcome::Refused, Some(failure), None)
 }
+
+/// Notes that a release was made of what ran here before: nothing is linked or started.
+pub fn adopt(
+    app: &mut App,
+    effects: Effects<'_>,
+    target: Target,
+    release: ReleaseRef,
+) -> Result<Entry, RecordError> {
+    // What failed because it stood in the way need not fail again.
+    let before = app.quarantine.items.len();
+    app.quarantine.items.retain(|item| item.failure.reason != "PortHeld");
+    if app.quarantine.items.len() != before {
+        app.quarantine.write(effects.disk, &app.dir)?;
+    }
+    let order = Order { target, reuse: Some(release), from: None, healthy: Vec::new() };
+    Attempt::begin(app, effects, &order, Asking::NOTHING).end(Outcome::Adopted, None)
+}

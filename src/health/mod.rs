@@ -3,6 +3,7 @@
 //! [`judge`] decides from samples and facts alone; [`verify`] gathers both until it has decided. Nobody's
 //! word is taken: not the manager's, not that of a process that happens to hold the port.
 
+mod answering;
 mod attest;
 mod evidence;
 mod judge;
@@ -12,6 +13,8 @@ mod probe;
 mod trial;
 mod verify;
 
+pub use answering::Answering;
+pub(crate) use answering::ports;
 pub use attest::{Answerer, START_HEADER};
 pub use evidence::Evidence;
 pub use judge::{Judgement, Outcome, Policy, Sample, Trouble, Unhealthy, judge};

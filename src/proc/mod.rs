@@ -14,7 +14,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub use pidfd::{exited, exited_within, signal};
-pub use sockets::{Holder, Socket, SocketState, listeners, owners, server_end};
+pub use sockets::{Holder, Socket, SocketState, listeners, listening, owners, server_end, user_name};
 pub use stat::Stat;
 
 use crate::start::ProcessId;

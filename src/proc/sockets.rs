@@ -6,9 +6,10 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{cwd, identity, pids, stat};
+use super::{cwd, identity, now_ticks, pids, stat, user};
 use crate::start::ProcessId;
 
 /// The two states that matter here.
@@ -44,14 +45,27 @@ pub struct Holder {
     pub command: String,
     /// Where it works, if that may be read.
     pub cwd: Option<PathBuf>,
+    /// The account it runs as: its name, or its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// When it was started, by the wall clock; only shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.cwd {
-            Some(cwd) => write!(f, "pid {} ({}, {})", self.pid, self.command, cwd.display()),
-            None => write!(f, "pid {} ({})", self.pid, self.command),
+        write!(f, "pid {} ({}", self.pid, self.command)?;
+        if let Some(cwd) = &self.cwd {
+            write!(f, ", {}", cwd.display())?;
         }
+        if let Some(user) = &self.user {
+            write!(f, ", user {user}")?;
+        }
+        if let Some(since) = &self.since {
+            write!(f, ", since {}", since.strftime("%m-%d %H:%M:%S UTC"))?;
+        }
+        f.write_str(")")
     }
 }
 
@@ -59,7 +73,13 @@ impl Holder {
     /// Describes a live process.
     pub fn of(id: ProcessId) -> Option<Self> {
         let stat = stat(id.pid).filter(|stat| stat.id == id)?;
-        Some(Self { pid: id.pid, command: stat.command, cwd: cwd(id.pid).map(|cwd| cwd.path) })
+        Some(Self {
+            pid: id.pid,
+            command: stat.command,
+            cwd: cwd(id.pid).map(|cwd| cwd.path),
+            user: user(id.pid).map(user_name),
+            since: started(id),
+        })
     }
 }
 
@@ -92,6 +112,27 @@ pub fn listeners(port: u16) -> Vec<Holder> {
         return Vec::new();
     }
     holders_of(&inodes).into_iter().filter_map(Holder::of).collect()
+}
+
+/// TCP ports that any of these processes listens on, ascending.
+pub fn listening(ids: &[ProcessId]) -> Vec<u16> {
+    let sockets = table().into_iter().filter(|socket| socket.state == SocketState::Listening);
+    let held = |socket: &Socket| !owners(socket.inode, Some(ids)).is_empty();
+    let ports: std::collections::BTreeSet<u16> =
+        sockets.filter(held).map(|socket| socket.local.port()).collect();
+    ports.into_iter().collect()
+}
+
+/// An account's name, or its number where it has none.
+pub fn user_name(uid: u32) -> String {
+    let known = nix::unistd::User::from_uid(uid.into()).ok().flatten();
+    known.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+fn started(id: ProcessId) -> Option<Timestamp> {
+    let ago = now_ticks().saturating_sub(id.started_ticks) / rustix::param::clock_ticks_per_second();
+    let ago = jiff::SignedDuration::from_secs(i64::try_from(ago).ok()?);
+    Timestamp::now().round(jiff::Unit::Second).ok()?.checked_sub(ago).ok()
 }
 
 fn holders_of(inodes: &HashSet<u64>) -> Vec<ProcessId> {

@@ -40,6 +40,8 @@ pub enum Outcome {
     Refused,
     /// The app was taken off this host, as the state asked.
     Removed,
+    /// It ran here before landfall did; from then on it is a release to go back to.
+    Adopted,
     /// It was switched to and not started, as asked: nothing is known of it.
     Unverified,
 }
@@ -54,6 +56,7 @@ impl std::fmt::Display for Outcome {
             Self::Interrupted => "Interrupted",
             Self::Refused => "Refused",
             Self::Removed => "Removed",
+            Self::Adopted => "Adopted",
             Self::Unverified => "Unverified",
         })
     }
@@ -128,7 +131,7 @@ impl Entry {
     /// before the switch, was cut short, or was a restart of a release that had proved healthy before.
     pub fn verdict(&self) -> Option<bool> {
         match (self.result, self.stage) {
-            (Outcome::Healthy, _) => Some(true),
+            (Outcome::Healthy | Outcome::Adopted, _) => Some(true),
             (Outcome::Reverted, _) | (Outcome::Failed, Stage::Reverting) => Some(false),
             (
                 Outcome::Failed
@@ -394,6 +397,8 @@ impl History {
             // What was linked meanwhile stands in no record that can be read.
             Some(entry) if entry.is_recovery() => None,
             Some(entry) if entry.stage == Stage::Removing => None,
+            // It runs outside landfall: nothing is linked.
+            Some(entry) if entry.result == Outcome::Adopted => None,
             // An interruption is noted as an attempt's end only where `current` had not been switched.
             Some(entry) if of_it(entry) => Some(proved),
             Some(entry) if matches!(entry.result, Outcome::Reverted | Outcome::Interrupted) => Some(proved),

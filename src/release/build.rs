@@ -129,6 +129,11 @@ impl Inner {
         for (file, layer) in &bound.files {
             self.place_private(&dir.0.join(file), layer.text.as_bytes())?;
         }
+        for (file, content) in self.private_files(&artifact)? {
+            let path = dir.0.join(file);
+            path.parent().map_or(Ok(()), fs::create_dir_all).map_err(|error| host(&path, error))?;
+            self.place_private(&path, &content)?;
+        }
         self.link_outside(&dir.0, &record.spec)?;
         let own = dir.own();
         fs::create_dir(&own)
@@ -221,9 +226,12 @@ impl Inner {
     /// Names of the env files in this release.
     pub(super) fn env_names(&self, record: &ReleaseRecord) -> Vec<String> {
         use crate::env::{LayerKind, file_name};
-        [LayerKind::Base, LayerKind::Local]
+        let mut names = [LayerKind::Base, LayerKind::Local]
             .map(|kind| file_name(&record.spec.env, &self.service.environment, kind))
-            .to_vec()
+            .to_vec();
+        let artifact = self.kept_artifact(&record.release.artifact);
+        names.extend(artifact.iter().flat_map(|artifact| self.private_names(artifact)));
+        names
     }
 }
 

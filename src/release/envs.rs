@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use landfall_store::{Artifact, ArtifactId, Kind, Name};
+use landfall_store::{Artifact, ArtifactId, BlobId, Kind, Name};
 use serde::{Deserialize, Serialize};
 
 use super::identity::Settings;
@@ -139,6 +139,40 @@ impl Inner {
             None => self.packed_env_file(artifact, &file)?,
         };
         Ok(layer.map(|layer| (file, layer)))
+    }
+
+    /// Private files that came with the env files: those of an adopted app. Placed as they are.
+    pub(super) fn private_files(&self, artifact: &Artifact) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+        let read = |(path, blob): (String, BlobId)| {
+            let bytes = self.vault().read(blob);
+            let gone = |error| failure(Class::Supply, "EnvLayerMissing", format!("`{path}`: {error}"));
+            bytes.map_err(gone).map(|bytes| (path.clone(), bytes))
+        };
+        self.private(artifact).into_iter().map(read).collect()
+    }
+
+    /// Their names.
+    pub(super) fn private_names(&self, artifact: &Artifact) -> Vec<String> {
+        self.private(artifact).into_iter().map(|(path, _)| path).collect()
+    }
+
+    fn private(&self, artifact: &Artifact) -> Vec<(String, BlobId)> {
+        let Ok(spec) = spec_of(artifact) else { return Vec::new() };
+        let own = [LayerKind::Base, LayerKind::Local]
+            .map(|kind| env::file_name(&spec.env, &self.service.environment, kind));
+        let vault = self.vault();
+        let layers = artifact.layers_for(&self.service.environment, &self.service.roles);
+        let trees = layers.filter(|layer| layer.is_env()).filter_map(|layer| vault.tree(layer.tree));
+        let entries = trees.flat_map(|tree| tree.entries().to_vec());
+        entries
+            .filter_map(|entry| match entry.kind {
+                Kind::File { blob, .. } => {
+                    Some((String::from_utf8(entry.path.as_bytes().to_vec()).ok()?, blob))
+                }
+                Kind::Link { .. } | Kind::EmptyDir => None,
+            })
+            .filter(|(path, _)| !own.contains(path))
+            .collect()
     }
 
     fn packed_env_file(&self, artifact: &Artifact, file: &str) -> Result<Option<Layer>, Failure> {

@@ -11,6 +11,7 @@
 mod cli;
 mod ecosystem;
 mod files;
+pub mod foreign;
 pub mod limits;
 mod words;
 mod workers;

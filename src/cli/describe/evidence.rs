@@ -101,7 +101,13 @@ mod tests {
             status: Some(500),
             body: Some("{\"status\":\"broken\"}\n".to_owned()),
             exit: Some(crate::start::Exit::Code(1)),
-            port_holders: vec![Holder { pid: 7, command: "node".to_owned(), cwd: Some("/srv".into()) }],
+            port_holders: vec![Holder {
+                pid: 7,
+                command: "node".to_owned(),
+                cwd: Some("/srv".into()),
+                user: None,
+                since: None,
+            }],
             logs: [("main".to_owned(), vec!["first".to_owned(), "last \u{1b}[31mred".to_owned()])].into(),
         };
         let lines = lines(&serde_json::to_value(evidence).unwrap());

@@ -1,7 +1,7 @@
 //! pm2's processes as the kernel shows them: pm2 itself is not asked.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::proc;
 use crate::start::ProcessId;
@@ -44,6 +44,21 @@ fn of_home(home: &Path) -> impl Iterator<Item = ProcessId> {
 pub(super) fn workers(home: &Path, name: &str) -> Vec<ProcessId> {
     let all = proc::all().into_iter().filter(proc::Stat::is_live).map(|stat| stat.id);
     sorted(all.filter(|id| is_worker(id.pid, home, name)))
+}
+
+/// The entry that a process is a worker of: `PM2_HOME` and name.
+pub(super) fn entry_of(pid: u32) -> Option<(PathBuf, String)> {
+    let environment = proc::environment(pid);
+    let value = |key: &[u8]| {
+        let found = environment.iter().find(|(own, _)| own == key);
+        found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+    };
+    let home = PathBuf::from(value(b"PM2_HOME")?);
+    let name = match value(b"pm2_env") {
+        Some(json) => named_in(json.as_bytes())?,
+        None => value(b"pm_id").and(value(b"name"))?,
+    };
+    workers(&home, &name).iter().any(|id| id.pid == pid).then_some((home, name))
 }
 
 fn sorted(ids: impl Iterator<Item = ProcessId>) -> Vec<ProcessId> {
