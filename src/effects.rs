@@ -135,6 +135,10 @@ pub type Newer<'a> = &'a dyn Fn() -> bool;
 pub trait Processes {
     /// How the processes of this release run.
     fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Running>;
+    /// Ends processes of other releases that nobody landfall knows has started.
+    fn end_others<'a>(&'a self, _: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
     /// Whether the managers of this release can be asked to start it. Asked before the switch, so that one that
     /// is down costs nothing that runs.
     fn ready<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>>;

@@ -108,7 +108,7 @@ pub async fn once(settings: Settings) -> Result<Vec<Report>, AgentError> {
             state_commit: None,
             agent: true,
         };
-        crate::status::record(&site, &around).await?;
+        crate::status::report(&site, &around).await;
         reports.push(Report { app, tick });
     }
     Ok(reports)
@@ -138,7 +138,7 @@ pub async fn one(host: &Host, environment: &Name, app: &Name) -> Result<Report, 
         state_commit: None,
         agent: true,
     };
-    crate::status::record(&site, &around).await?;
+    crate::status::report(&site, &around).await;
     Ok(Report { app: app.clone(), tick })
 }
 
