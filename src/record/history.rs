@@ -173,7 +173,7 @@ impl Entry {
             took_ms,
             stages: journal.stages.clone(),
             retry_in_ms: None,
-            stopped: journal.stopped,
+            stopped: journal.stopped && result == Outcome::Interrupted,
             after: journal.after.clone().filter(|after| *after != After::Done),
             parent,
         }

@@ -11,6 +11,7 @@ mod orders;
 mod reload;
 mod rounds;
 mod service;
+mod stop;
 mod systemd;
 mod tick;
 mod tidy;
@@ -152,7 +153,13 @@ pub type ReadAgain<'a> = &'a dyn Fn() -> Result<Settings, String>;
 /// Reconciles until a signal ends it. The apps go on without it.
 pub async fn watch(settings: Settings, read_again: ReadAgain<'_>) -> Result<(), AgentError> {
     let _lock = settings.host.lock()?;
-    tokio::task::LocalSet::new().run_until(async { agent::Agent::new(settings)?.run(read_again).await }).await
+    let (host, environment) = (settings.host.clone(), settings.environment.clone());
+    let attempts = tokio::task::LocalSet::new();
+    attempts.run_until(async { agent::Agent::new(settings)?.run(read_again).await }).await?;
+    // Whatever attempt is under way ends here: nothing writes its journal any more.
+    drop(attempts);
+    stop::note(&host, &environment);
+    Ok(())
 }
 
 /// Apps of this host: those the state names for it, and those that are here already.
