@@ -36,6 +36,11 @@ pub fn run(args: &Watch, context: &Context) -> Outcome {
         return runtime.block_on(watching).map(|()| Exit::Done).map_err(agent_error);
     }
     let reports = runtime.block_on(watch::once(settings)).map_err(agent_error)?;
+    for report in &reports {
+        if let Err(error) = &report.tick {
+            context.report.say(format!("{}: nothing is done: {error}", report.app));
+        }
+    }
     Ok(reports.iter().map(code_of).max_by_key(|exit| rank(*exit)).unwrap_or(Exit::Done))
 }
 
