@@ -14,7 +14,7 @@ const APP: &str = "web";
 const WARM_UP: usize = 40;
 /// Until what the last deploy left behind (threads, memory) is gone, before a footprint.
 const CALM: Duration = Duration::from_secs(20);
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Verdicts whose times are summed up together.
 const TOGETHER: usize = 100;

@@ -11,7 +11,7 @@ use super::{tree, wait};
 const APP: &str = "web";
 /// How often `current` is looked at: the resolution of the measure.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(300);
 const MEDIAN_MAX: Duration = Duration::from_millis(50);
 
 /// A process that ends at once when asked, and a probe that is a command: what is left is landfall's own time.
