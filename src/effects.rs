@@ -133,8 +133,14 @@ pub type Newer<'a> = &'a dyn Fn() -> bool;
 
 /// Starts, watches and stops the processes of one app on this host.
 pub trait Processes {
+    /// Whether this host runs no process of this release: its files are all there is.
+    fn starts_nothing(&self, record: &ReleaseRecord) -> bool;
     /// How the processes of this release run.
     fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Running>;
+    /// Ends processes of other releases that nobody landfall knows has started.
+    fn end_others<'a>(&'a self, _: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
     /// Whether the managers of this release can be asked to start it. Asked before the switch, so that one that
     /// is down costs nothing that runs.
     fn ready<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>>;

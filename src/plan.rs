@@ -59,6 +59,8 @@ pub enum Running {
     GaveUp,
     /// All that should, but their supervisor is gone: nobody would start them again.
     Unsupervised,
+    /// A process of another release of the app runs, and nobody landfall knows has started it.
+    Elsewhere,
 }
 
 impl Running {
@@ -70,6 +72,7 @@ impl Running {
     /// The worse of two: an app runs as its worst process does.
     pub const fn and(self, other: Self) -> Self {
         match (self, other) {
+            (Self::Elsewhere, _) | (_, Self::Elsewhere) => Self::Elsewhere,
             (Self::GaveUp, _) | (_, Self::GaveUp) => Self::GaveUp,
             (Self::No, _) | (_, Self::No) => Self::No,
             (Self::Unsupervised, _) | (_, Self::Unsupervised) => Self::Unsupervised,
@@ -360,6 +363,7 @@ fn drift(facts: &Facts) -> Option<(&ReleaseRef, Drift)> {
         Running::Yes | Running::Returning => return None,
         Running::No | Running::GaveUp => Drift::ProcessMissing,
         Running::Unsupervised => Drift::Unsupervised,
+        Running::Elsewhere => Drift::OtherRelease,
     };
     Some((linked, heals))
 }
@@ -636,6 +640,16 @@ mod tests {
     fn what_nobody_supervises_is_started_anew() {
         let facts = Facts { running: Running::Unsupervised, ..running_a_wanting("a") };
         assert!(matches!(decide(&facts), Plan::Restart { heals: Drift::Unsupervised, .. }));
+    }
+
+    #[test]
+    fn a_process_of_another_release_is_drift_of_the_version_that_should_run() {
+        let facts = Facts { running: Running::Elsewhere, ..running_a_wanting("a") };
+        let plan = decide(&facts);
+        assert!(
+            matches!(&plan, Plan::Restart { release: r, heals: Drift::OtherRelease, .. } if *r == release("a")),
+            "{plan:?}"
+        );
     }
 
     #[test]

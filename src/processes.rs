@@ -23,7 +23,10 @@ use crate::record::journal::{Class, Failure};
 use crate::record::release::ReleaseRecord;
 use crate::record::sealed::{self, Sealed};
 use crate::spec::{HealthSpec, ManagerKind, StartSpec, applies};
+use crate::start::argv;
 use crate::start::preflight::{Preflight, Tryout, preflight};
+use crate::start::shim::signals;
+use crate::start::strangers::{end, strangers};
 use crate::start::{Account, Launch, Manager, ProcessId, Slot, StartError};
 use crate::state::HealthLimits;
 use crate::step::Runner;
@@ -313,7 +316,41 @@ impl AppProcesses {
             let facts = self.manager(start.manager)?.inspect(&slot).await.map_err(refused)?;
             all = all.and(facts.running(&release_dir, start.instances));
         }
-        Ok(all)
+        match self.others(record).is_empty() {
+            true => Ok(all),
+            false => Ok(Running::Elsewhere),
+        }
+    }
+
+    /// Processes of other releases of this app that nobody landfall knows has started.
+    fn others(&self, record: &ReleaseRecord) -> Vec<ProcessId> {
+        strangers(&self.service.dir.releases(), &self.release_dir(record).0, |name| self.commands(name))
+    }
+
+    /// How the processes of a release are started, as far as that can be known now.
+    fn commands(&self, release: &str) -> Vec<Vec<String>> {
+        let path = ReleaseDir(self.service.dir.release(release)).record();
+        let Ok(Some(record)) = sealed::read::<ReleaseRecord>(&RealDisk, &path) else { return Vec::new() };
+        let Ok(env) = self.env(&record) else { return Vec::new() };
+        self.starts(&record).iter().filter_map(|start| argv(&start.command, &env).ok()).collect()
+    }
+
+    async fn end_all_others(&self, record: &ReleaseRecord) -> Result<(), Failure> {
+        let others = self.others(record);
+        for id in &others {
+            let what = proc::Holder::of(*id).map(|holder| holder.to_string());
+            tracing::warn!(app = %self.service.app, process = what, "ending a process of another release");
+        }
+        let Some(start) = self.starts(record).into_iter().next() else { return Ok(()) };
+        let signal = signals::named(&start.stop.signal).unwrap_or(rustix::process::Signal::TERM);
+        match end(&others, signal, start.stop.grace.duration()).await.first() {
+            None => Ok(()),
+            Some(left) => Err(Failure {
+                class: Class::Start,
+                reason: "StartFailed".to_owned(),
+                message: format!("pid {} of another release is still alive after it was killed", left.pid),
+            }),
+        }
     }
 
     /// What lives of a release now.
@@ -331,6 +368,10 @@ impl AppProcesses {
 }
 
 impl Processes for AppProcesses {
+    fn starts_nothing(&self, record: &ReleaseRecord) -> bool {
+        self.starts(record).is_empty()
+    }
+
     fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Running> {
         Box::pin(async {
             self.how_all_run(record).await.unwrap_or_else(|failure| {
@@ -348,6 +389,10 @@ impl Processes for AppProcesses {
             }
             self.unobstructed(record)
         })
+    }
+
+    fn end_others<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(self.end_all_others(record))
     }
 
     fn preflight<'a>(

@@ -111,6 +111,8 @@ fn a_suspended_app_is_left_alone_said_everywhere_and_goes_on_when_it_is_resumed(
     assert_eq!(world.runs(), third);
     let acts: Vec<String> = world.decisions().iter().map(|d| format!("{} {}", d["what"], d["by"])).collect();
     assert_eq!(acts, ["\"Suspend\" \"lee\"", "\"Resume\" \"lee\""]);
+    let described = world.ok(&["describe", "web"]);
+    assert!(described.contains("Suspend by lee: disk swap"), "{described}");
 }
 
 #[test]

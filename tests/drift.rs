@@ -260,6 +260,35 @@ fn an_added_file_is_said_and_left() {
     assert_eq!(std::fs::read_to_string(added).unwrap(), "mine");
 }
 
+#[test]
+fn another_releases_process_is_ended_and_a_shell_that_only_stands_there_is_not() {
+    let mut host = host_with(&Source::sleeper("a"));
+    let old = host.current("web", "prod");
+    host.want("web", &host.pack_next(Source::sleeper("b").path()));
+    assert_eq!(host.wait_for_attempt("web", 1, HEALED)["result"], "Healthy");
+    host.stop_agent();
+    let by_hand = |program: &str, arguments: &[&str]| {
+        let mut command = host.program(program);
+        command.args(arguments).current_dir(&old).spawn().unwrap()
+    };
+    let mut server = by_hand("sleep", &["100000"]);
+    let mut shell = by_hand("sleep", &["99999"]);
+    host.start_agent();
+    let healed = host.wait_for_attempt("web", 2, HEALED);
+    assert_eq!(
+        (&healed["result"], &healed["heals"]),
+        (&"Healthy".into(), &"OtherRelease".into()),
+        "{healed}"
+    );
+    assert_eq!(healed["release"], host.attempts("web")[1]["release"], "the version stays");
+    server.wait().unwrap();
+    assert!(shell.try_wait().unwrap().is_none(), "what is not proved to be the app is nobody's to end");
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    one_process(&host);
+    wait_until("status is fine", HEALED, || is_fine(&host));
+}
+
 /// The pm2 daemon of a host.
 fn daemon(host: &Host) -> u32 {
     let pid = host.root().join("pm2/self/pm2.pid");
@@ -310,4 +339,20 @@ fn what_pm2_has_given_up_is_degraded_and_a_new_release_clears_it() {
     assert_eq!(host.wait_for_attempt("web", known, HEALED)["result"], "Healthy");
     one_process(&host);
     wait_until("status is fine", HEALED, || is_fine(&host));
+}
+
+#[test]
+fn reporting_never_decides_conditions_that_cannot_be_written_stop_no_deploy() {
+    let mut host = host_with(&Source::sleeper("a"));
+    let conditions = host.app("web", "prod").join("conditions");
+    // A directory in its place: neither read nor replaced, as on a disk that is full or broken just there.
+    std::fs::remove_file(&conditions).unwrap();
+    std::fs::create_dir(&conditions).unwrap();
+    std::fs::write(conditions.join("in-the-way"), "").unwrap();
+    for (number, content) in [(1, "b"), (2, "c")] {
+        host.want("web", &host.pack_next(Source::sleeper(content).path()));
+        assert_eq!(host.wait_for_attempt("web", number, HEALED)["result"], "Healthy", "{content}");
+    }
+    host.stop_agent();
+    assert_eq!(status(&host)["health"], "Healthy", "and the status is made from what is there");
 }

@@ -164,9 +164,6 @@ fn a_suspended_app() {
 #[test]
 fn a_host_that_rebooted() {
     let mut host = serving();
-    host.start_agent();
-    wait_until("the agent accepts the state", LIMIT, || host.root().join("accepted").exists());
-    assert!(host.stop_agent().success());
     // What a power loss leaves: no process, and here the state is out of reach as well.
     for process in host.serving("web", "prod") {
         let supervisor = landfall::proc::stat(process.pid).map(|stat| stat.parent);

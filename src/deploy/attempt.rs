@@ -57,6 +57,8 @@ impl<'a> Attempt<'a> {
         let now = self.end_timing();
         self.timed = Some((stage, now));
         self.journal.stage = stage;
+        self.journal.stopped = false;
+        self.journal.waiting = None;
         self.journal.write(self.effects.disk, &self.app.dir)?;
         let artifact = self.journal.target.artifact.short();
         info!(attempt = self.journal.attempt, %artifact, "{stage}");

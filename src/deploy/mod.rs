@@ -134,6 +134,11 @@ pub async fn restart(
         reach(Stage::Switching, Edge::AfterEffect);
         attempt.enter(Stage::Starting)?;
     }
+    if heals == Drift::OtherRelease
+        && let Err(failure) = attempt.effects.processes.end_others(&record).await
+    {
+        return attempt.conclude(Verdict::Unhealthy(failure)).await;
+    }
     let verdict = attempt.start_and_verify(&record).await?;
     attempt.conclude(verdict).await
 }

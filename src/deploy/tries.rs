@@ -76,19 +76,20 @@ impl<'a> Attempt<'a> {
         let schedule = retry::within(class, stage, self.effects.patience);
         let Some(pause) = schedule.pause(tried, Jitter::draw()) else { return Err(Stop::Failed(failure)) };
         warn!(%stage, tried, of = schedule.tries, ?pause, why = %failure.message, "failed, tried again after a pause");
-        self.wait(Waiting { failure, tried, until: self.in_wall_time(pause) }, pause).await
-    }
-
-    /// Waits, and says in the journal for what and until when. Gives way to a newer state at once.
-    pub(super) async fn wait(&mut self, waiting: Waiting, pause: Duration) -> Result<(), Stop> {
-        self.say_waiting(Some(waiting));
-        self.giving_way(self.effects.clock.sleep(pause)).await?;
+        self.wait(Waiting { failure, tried, until: self.in_wall_time(pause) }, pause).await?;
         self.say_waiting(None);
         Ok(())
     }
 
+    /// Waits, and says in the journal for what and until when; that stays said. Gives way to a newer state at
+    /// once.
+    pub(super) async fn wait(&mut self, waiting: Waiting, pause: Duration) -> Result<(), Stop> {
+        self.say_waiting(Some(waiting));
+        self.giving_way(self.effects.clock.sleep(pause)).await
+    }
+
     /// Only shown: a disk that is full at this moment is no reason to give up.
-    pub(super) fn say_waiting(&mut self, waiting: Option<Waiting>) {
+    fn say_waiting(&mut self, waiting: Option<Waiting>) {
         self.journal.waiting = waiting;
         if let Err(error) = self.journal.write(self.effects.disk, &self.app.dir) {
             warn!(%error, "what the attempt waits for cannot be shown");

@@ -3,6 +3,7 @@
 //! One sealed record holds a decision and its effect, so that neither is ever there without the other.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
@@ -65,7 +66,7 @@ pub struct Fresh {
 }
 
 /// Something an operator, or the end of a time, decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Decision {
     /// When, by the wall clock.
     pub at: Timestamp,
@@ -85,7 +86,7 @@ pub struct Decision {
 }
 
 /// Kinds of decisions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Act {
     /// Applying and healing stop.
     Suspend,

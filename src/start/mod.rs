@@ -9,6 +9,7 @@ mod durable;
 pub mod pm2;
 pub mod preflight;
 pub mod shim;
+pub mod strangers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -68,3 +68,10 @@ pub async fn record(site: &Site, around: &Around) -> Result<Status, RecordError>
     }
     Ok(status)
 }
+
+/// The same where nothing depends on it: reporting never decides. What cannot be noted is logged.
+pub async fn report(site: &Site, around: &Around) {
+    if let Err(error) = record(site, around).await {
+        tracing::warn!(app = %site.service.app, %error, "the conditions could not be noted; nothing depends on it");
+    }
+}

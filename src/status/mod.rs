@@ -30,7 +30,7 @@ use crate::record::release::ReleaseRef;
 
 pub use assess::assess;
 pub use conditions::{Condition, ConditionStatus, Kind};
-pub use kept::{KeptConditions, record};
+pub use kept::{KeptConditions, record, report};
 pub use look::{Around, look};
 
 /// Whether the release that runs is the one the state asks for.

@@ -11,6 +11,7 @@ mod orders;
 mod reload;
 mod rounds;
 mod service;
+mod stop;
 mod systemd;
 mod tick;
 mod tidy;
@@ -108,7 +109,7 @@ pub async fn once(settings: Settings) -> Result<Vec<Report>, AgentError> {
             state_commit: None,
             agent: true,
         };
-        crate::status::record(&site, &around).await?;
+        crate::status::report(&site, &around).await;
         reports.push(Report { app, tick });
     }
     Ok(reports)
@@ -138,7 +139,7 @@ pub async fn one(host: &Host, environment: &Name, app: &Name) -> Result<Report, 
         state_commit: None,
         agent: true,
     };
-    crate::status::record(&site, &around).await?;
+    crate::status::report(&site, &around).await;
     Ok(Report { app: app.clone(), tick })
 }
 
@@ -152,7 +153,13 @@ pub type ReadAgain<'a> = &'a dyn Fn() -> Result<Settings, String>;
 /// Reconciles until a signal ends it. The apps go on without it.
 pub async fn watch(settings: Settings, read_again: ReadAgain<'_>) -> Result<(), AgentError> {
     let _lock = settings.host.lock()?;
-    tokio::task::LocalSet::new().run_until(async { agent::Agent::new(settings)?.run(read_again).await }).await
+    let (host, environment) = (settings.host.clone(), settings.environment.clone());
+    let attempts = tokio::task::LocalSet::new();
+    attempts.run_until(async { agent::Agent::new(settings)?.run(read_again).await }).await?;
+    // Whatever attempt is under way ends here: nothing writes its journal any more.
+    drop(attempts);
+    stop::note(&host, &environment);
+    Ok(())
 }
 
 /// Apps of this host: those the state names for it, and those that are here already.

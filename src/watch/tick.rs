@@ -30,7 +30,7 @@ pub(super) async fn tick(
     };
     let asking = Asking { newer: &newer, change: &change, commit: &|| source.commit() };
     let tick = site.tick(asked.clone(), asking).await?;
-    crate::status::record(site, &around).await?;
+    crate::status::report(site, &around).await;
     Ok(tick)
 }
 

@@ -249,6 +249,9 @@ fn p9_a_bad_release_is_tried_once_until_the_state_has_been_elsewhere() {
     assert_eq!(world.starts_of("b"), 2, "naming it again after something else is a new decision");
 }
 
+/// Hosts whose whole life is lived through, twice each.
+const SEEDS: u64 = 200;
+
 /// Moments at which a newer state may take over, and what is known of the version that gives way.
 const SAFE_POINTS: [(&str, Nature); 7] = [
     ("fetch", Nature::Good),
@@ -435,6 +438,72 @@ fn a_second_crash_in_the_same_stage_is_held_until_the_state_has_been_elsewhere()
     settle(&world, "a");
     settle(&world, "b");
     assert_eq!(world.serving(), Some(world.release_name("b")));
+}
+
+/// One host's life: edits, some of them in the middle of an attempt, crashes, full disks, a manager that is down.
+/// Then the faults stop. Returns what is on record at the end.
+fn life(seed: u64) -> String {
+    use Nature::{BadAfter, BadMigration, BadStart, BadStep, BusyStep, Good, Locked, Unhealthy};
+    fastrand::seed(seed);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let natures = [Good, Good, Good, BusyStep, Locked, BadAfter, BadStep, BadMigration, BadStart, Unhealthy];
+    let world = World::default();
+    world.wall_clock_jumps(seed);
+    let version = |random: &mut fastrand::Rng| {
+        let name = format!("v{}", random.u8(0..6));
+        world.knows(&name, *random.choice(natures.iter()).expect("not empty"));
+        name
+    };
+    let mut wanted = version(&mut random);
+    for _ in 0..random.usize(4..12) {
+        match random.u8(0..8) {
+            0 => world.crash_after(random.usize(0..16), random.usize(0..3)),
+            1 => world.disk_full_after(random.usize(0..12)),
+            2 => world.manager_is_down(true),
+            3 => world.kill(),
+            _ => {}
+        }
+        let next = version(&mut random);
+        if random.bool() {
+            let (moment, _) = SAFE_POINTS[random.usize(0..SAFE_POINTS.len())];
+            drop(world.tick_with_edit(&world.wants(&wanted), moment, &world.wants(&next)));
+            world.edit_is_left();
+        } else {
+            settle(&world, &wanted);
+        }
+        wanted = next;
+        settle(&world, &wanted);
+        world.reboot();
+        world.disk_has_room();
+        world.manager_is_down(false);
+        // A first release that crashed twice after its switch counts as failed: then nothing is linked.
+        if !world.history().healthy().is_empty() {
+            check_always(&world, &format!("seed {seed}"));
+        }
+    }
+    let story = format!("seed {seed}, wanting {wanted} {:?}", world.nature(&wanted));
+    for _ in 0..10 {
+        settle(&world, &wanted);
+    }
+    if world.is_quarantined(&wanted) || world.is_held(&wanted) {
+        let proved = world.history().healthy().first().map(|release| release.name.clone());
+        assert_eq!(world.serving(), proved, "{story}: what runs is not what proved healthy last");
+    } else {
+        check_at_rest(&world, &wanted, &story);
+    }
+    world.history().entries().iter().map(|entry| format!("{entry:?}\n")).collect()
+}
+
+#[test]
+fn p25_when_the_faults_stop_every_host_comes_to_rest_and_the_same_seed_is_the_same_life() {
+    let mut attempts = 0;
+    for seed in 0..SEEDS {
+        let once = life(seed);
+        attempts += once.lines().count();
+        assert!(once == life(seed), "seed {seed} lived twice differs");
+    }
+    println!("{SEEDS} hosts, {attempts} attempts");
+    assert!(attempts > 1_500, "only {attempts} attempts");
 }
 
 #[test]

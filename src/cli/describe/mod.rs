@@ -21,6 +21,7 @@ use super::{Outcome, io_runtime};
 use crate::deploy::App;
 use crate::disk::{Disk, RealDisk};
 use crate::layout::AppDir;
+use crate::record::controls::Decision;
 use crate::record::history::Entry;
 use crate::record::journal::{Failure, Journal, Stage, StageTime, Waiting};
 use crate::record::release::Progress;
@@ -113,6 +114,8 @@ pub struct Description {
     in_progress: Option<InProgress>,
     attempts: Vec<Attempt>,
     quarantine: Vec<Quarantined>,
+    /// What operators decided about the app on this host, newest first.
+    decisions: Vec<Decision>,
     releases: Vec<Release>,
 }
 
@@ -135,6 +138,7 @@ pub fn run(args: &DescribeArgs, context: &Context) -> Outcome {
         in_progress: view.journal.as_ref().map(in_progress),
         attempts: attempts(&app),
         quarantine: quarantine(&app),
+        decisions: app.controls.decisions.iter().rev().cloned().collect(),
         releases: releases(&site, &app)?,
     };
     context.report.items("Description", std::slice::from_ref(&description), |report| {

@@ -7,6 +7,7 @@ use super::super::report::{Report, Tone, bytes, columns, span};
 use super::super::status::header;
 use super::super::text::{ago, local, wrap};
 use super::{Attempt, Description, InProgress, Quarantined, Release, evidence};
+use crate::record::controls::Decision;
 use crate::record::history::Entry;
 use crate::record::journal::{After, Class, Stage, StageTime};
 use crate::status::{Condition, ConditionStatus, Kind, Status};
@@ -24,10 +25,30 @@ pub fn description(report: &Report, description: &Description) {
         attempt(report, shown);
     }
     quarantine(report, &description.quarantine);
+    decisions(report, &description.decisions);
     releases(report, &description.releases);
     if !description.status.agent {
         report.line("");
         report.line("no agent is running on this root: `landfall watch`");
+    }
+}
+
+/// Decisions shown to people; `-o json` has all.
+const DECISIONS_SHOWN: usize = 10;
+
+fn decisions(report: &Report, decisions: &[Decision]) {
+    if decisions.is_empty() {
+        return;
+    }
+    report.line("");
+    title(report, "Decided here");
+    let now = Timestamp::now();
+    for decision in decisions.iter().take(DECISIONS_SHOWN) {
+        let about = decision.about.as_deref().map(|about| format!(" {about}")).unwrap_or_default();
+        let until = decision.until.map(|until| format!(" until {until:.0}")).unwrap_or_default();
+        let why = decision.reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        let at = local(decision.at, now, &TimeZone::system());
+        indented(report, &format!("{at} {}{about}{until} by {}{why}", decision.what, decision.by));
     }
 }
 

@@ -96,6 +96,9 @@ pub(super) fn objection(spec: &StartSpec, entry: &Entry) -> Option<String> {
     if spec.node_args.iter().chain(node_args).any(preserves) {
         return Some("--preserve-symlinks would load modules through `current`: leave it out".to_owned());
     }
+    if spec.stop.command.is_some() {
+        return Some("pm2 stops its workers by a signal and runs no command for it: leave out `stop.run`, and let the app do what it must when it gets `stop.signal`".to_owned());
+    }
     let is_program = matches!(entry, Entry::Program { .. });
     if is_program && spec.mode == Some(Pm2Mode::Cluster) {
         return Some("cluster mode needs `run = [\"node\", FILE, …]`: use mode = \"fork\"".to_owned());
