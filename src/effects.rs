@@ -133,6 +133,8 @@ pub type Newer<'a> = &'a dyn Fn() -> bool;
 
 /// Starts, watches and stops the processes of one app on this host.
 pub trait Processes {
+    /// Whether this host runs no process of this release: its files are all there is.
+    fn starts_nothing(&self, record: &ReleaseRecord) -> bool;
     /// How the processes of this release run.
     fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Running>;
     /// Ends processes of other releases that nobody landfall knows has started.

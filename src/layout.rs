@@ -51,6 +51,11 @@ impl Root {
         self.0.join("agent.sock")
     }
 
+    /// Its time is that of the last collection.
+    pub fn collected(&self) -> PathBuf {
+        self.0.join("collected")
+    }
+
     /// Why the agent did not take the host.toml it read last.
     pub fn refused(&self) -> PathBuf {
         self.0.join("refused")

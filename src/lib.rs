@@ -21,6 +21,7 @@ pub mod effects;
 pub mod env;
 pub mod failpoint;
 pub mod follow;
+pub mod gc;
 pub mod health;
 pub mod host;
 pub mod install;

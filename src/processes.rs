@@ -368,6 +368,10 @@ impl AppProcesses {
 }
 
 impl Processes for AppProcesses {
+    fn starts_nothing(&self, record: &ReleaseRecord) -> bool {
+        self.starts(record).is_empty()
+    }
+
     fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Running> {
         Box::pin(async {
             self.how_all_run(record).await.unwrap_or_else(|failure| {

@@ -1,9 +1,8 @@
-//! State file saved → `current` switched, and the agent at rest: a real `landfall watch` on a real host directory.
+//! State file saved → `current` switched: a real `landfall watch` on a real host directory.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::agent;
 use super::input::Input;
 use super::sample::Samples;
 use super::support::{Host, json, wait};
@@ -24,12 +23,11 @@ pub fn measure(input: &Input, table: &mut Table) {
     std::fs::create_dir_all(&small).unwrap();
     std::fs::write(small.join("landfall.toml"), SMALL_RECIPE).unwrap();
     saved_to_switched("state saved → `current`, 1 file", &small, table);
-    let host = saved_to_switched("state saved → `current`, whole tree", &input.app, table);
-    at_rest(&host, table);
+    saved_to_switched("state saved → `current`, whole tree", &input.app, table);
 }
 
 /// Deploys two releases, then goes from one to the other.
-fn saved_to_switched(what: &str, app: &Path, table: &mut Table) -> Host {
+fn saved_to_switched(what: &str, app: &Path, table: &mut Table) {
     let mut host = Host::new(ENVIRONMENT, "");
     let artifacts = ["first", "second"].map(|text| {
         std::fs::write(app.join("index.txt"), format!("{text}\n")).unwrap();
@@ -49,7 +47,6 @@ fn saved_to_switched(what: &str, app: &Path, table: &mut Table) -> Host {
     let ours =
         format!("median {}, p99 {}, n={}", short(samples.median()), short(samples.p99()), samples.len());
     table.below(what, ours, met, "median < 50 ms");
-    host
 }
 
 /// Time from the saved state to the changed link.
@@ -82,17 +79,4 @@ fn settled(host: &Host, artifact: &str, limit: Duration) {
         let history = host.json(&["history", APP]);
         json::items(&history).first().is_some_and(|entry| entry["artifact"] == artifact)
     });
-}
-
-fn at_rest(host: &Host, table: &mut Table) {
-    let idle = agent::idle(host.agent_pid());
-    let memory = format!(
-        "{:.1} MiB (peak {:.1} MiB, {} threads)",
-        idle.resident_kib as f64 / 1024.0,
-        idle.peak_kib as f64 / 1024.0,
-        idle.threads
-    );
-    table.below("idle agent, resident", memory, idle.resident_kib < 15 * 1024, "< 15 MiB");
-    let wakeups = format!("{:.2} per s", idle.wakeups_per_s);
-    table.below("idle agent, wake-ups", wakeups, idle.wakeups_per_s < 1.0, "its timers alone");
 }

@@ -6,7 +6,6 @@
 #![allow(clippy::print_stdout, reason = "a benchmark's output is its result")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on must stop")]
 
-mod agent;
 mod deploy;
 mod host;
 mod input;

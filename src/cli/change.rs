@@ -198,7 +198,11 @@ fn document(made: &Made, wish: &Wish<'_>, verdict: Option<Value>) -> Value {
     };
     json!({
         "apiVersion": super::report::API_VERSION,
-        "kind": match wish.verb { Verb::Deploy => "Deploy", Verb::RollBack => "Rollback" },
+        "kind": match wish.verb {
+            Verb::Deploy => "Deploy",
+            Verb::RollBack => "Rollback",
+            Verb::Promote => "Promote",
+        },
         "app": wish.app,
         "environment": wish.environment,
         "file": made.file,

@@ -175,7 +175,7 @@ fn may_change_the_system() -> Result<(), CliError> {
     if !systemd {
         return Err(CliError::new(Exit::NotFound, "NoSystemd", "this system is not run by systemd").hint(
             "let your own supervisor keep `landfall watch` running: it stays in the foreground, logs to \
-             stderr, ends on SIGTERM, re-reads host.toml on SIGHUP; a stop must end that one process, never \
+             stderr, ends on SIGTERM, looks again on SIGHUP; a stop must end that one process, never \
              its group, or the apps end with it. `landfall install --dry-run` prints the unit to go by",
         ));
     }

@@ -17,6 +17,7 @@ mod doctor;
 mod env;
 mod exec;
 mod follow_logs;
+mod gc;
 mod history;
 mod init;
 mod install;
@@ -27,6 +28,7 @@ mod order;
 mod pack;
 mod plan;
 mod progress;
+mod promote;
 mod push;
 mod quickstart;
 mod release;
@@ -154,6 +156,12 @@ pub enum Command {
     /// host most recently, other than the one that should run now; on a machine that never ran the app, to the
     /// one that the state's git log names before it.
     Rollback(rollback::Rollback),
+    /// Say that one environment should run what another should.
+    ///
+    /// The same edit of the state as a deploy: one target, one commit. What is taken is what the state asks for in
+    /// the other environment. An artifact that was packed for that environment alone is refused (3), and so is one
+    /// that the state blocks or that failed there on this host (10).
+    Promote(promote::Promote),
     /// Show what this host's agent would do for the state as it is now, and do nothing.
     ///
     /// For every app: from which artifact to which, files added, changed and removed, bytes to fetch, where a
@@ -176,6 +184,7 @@ pub enum Command {
     Adopt(adopt::AdoptArgs),
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
+    Gc(gc::Gc),
     Install(install::Install),
     Uninstall(install::Uninstall),
     Doctor(doctor::DoctorArgs),
@@ -221,6 +230,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::History(args) => history::run(&args, context),
         Command::Deploy(args) => deploy::run(&args, context),
         Command::Rollback(args) => rollback::run(&args, context),
+        Command::Promote(args) => promote::run(&args, context),
         Command::Plan(args) => plan::run(&args, context),
         Command::Suspend(args) => order::suspend(&args, context),
         Command::Resume(args) => order::resume(&args, context),
@@ -237,6 +247,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Adopt(args) => adopt::run(&args, context),
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
+        Command::Gc(args) => gc::run(&args, context),
         Command::Install(args) => install::install(&args, context),
         Command::Uninstall(args) => install::uninstall(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),

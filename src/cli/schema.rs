@@ -5,7 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::report::API_VERSION;
-use super::{describe, diff, doctor, env, error, history, install, logs, ls, plan, show, state, verify};
+use super::{describe, diff, doctor, env, error, gc, history, install, logs, ls, plan, show, state, verify};
 use crate::status::Status;
 
 /// A document: `oneOf` every kind there is. Objects may gain keys; none is renamed or removed.
@@ -23,6 +23,7 @@ pub fn schema() -> Value {
     list("LogList", item::<logs::Item>(&mut generator));
     list("EnvList", item::<env::Item>(&mut generator));
     list("VerifyList", item::<verify::Item>(&mut generator));
+    list("GcList", item::<gc::Item>(&mut generator));
     list("PlanList", item::<plan::Item>(&mut generator));
     list("FindingList", item::<state::Item<'_>>(&mut generator));
     list("DoctorList", item::<doctor::Finding>(&mut generator));

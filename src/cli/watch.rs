@@ -29,11 +29,6 @@ pub fn run(args: &Watch, context: &Context) -> Outcome {
     // A pm2 daemon started from here lives on; it must not hold what this process was given.
     close_fds::set_fds_cloexec(3, &[]);
     let settings = settings(args, context)?;
-    if settings.host.config.cache_max_bytes.is_some() {
-        context
-            .report
-            .say("note: [cache] max_bytes is not acted on yet; the cache grows with what was deployed");
-    }
     let runtime = io_runtime()?;
     if !args.once {
         let read_again = || self::settings(args, context).map_err(|error| error.message);
@@ -41,6 +36,11 @@ pub fn run(args: &Watch, context: &Context) -> Outcome {
         return runtime.block_on(watching).map(|()| Exit::Done).map_err(agent_error);
     }
     let reports = runtime.block_on(watch::once(settings)).map_err(agent_error)?;
+    for report in &reports {
+        if let Err(error) = &report.tick {
+            context.report.say(format!("{}: nothing is done: {error}", report.app));
+        }
+    }
     Ok(reports.iter().map(code_of).max_by_key(|exit| rank(*exit)).unwrap_or(Exit::Done))
 }
 

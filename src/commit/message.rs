@@ -11,6 +11,8 @@ pub enum Verb {
     Deploy,
     /// Goes back.
     RollBack,
+    /// Takes what another environment has.
+    Promote,
 }
 
 /// `1.4.0`, or 12 digits of the id where there is no version.
@@ -29,6 +31,7 @@ pub(super) fn message(
     let name = called(to.version.as_ref(), &to.artifact);
     let subject = match verb {
         Verb::Deploy => format!("deploy {app} {name} to {environment}"),
+        Verb::Promote => format!("promote {app} {name} to {environment}"),
         Verb::RollBack => format!("roll back {app} to {name} in {environment}"),
     };
     let reason = to.reason.as_deref().map(|reason| format!("{}\n\n", reason.trim()));

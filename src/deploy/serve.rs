@@ -35,6 +35,12 @@ impl Attempt<'_> {
         }
         reach(Stage::Starting, Edge::AfterEffect);
         self.enter(Stage::Verifying)?;
+        // Where nothing runs that could answer, every byte is looked at instead.
+        if self.effects.processes.starts_nothing(record)
+            && let Err(failure) = self.effects.supply.verify(&record.release, Depth::Deep).await
+        {
+            return Ok(Verdict::Unhealthy(failure));
+        }
         let verdict = self
             .effects
             .processes

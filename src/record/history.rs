@@ -205,6 +205,10 @@ pub const NO_PARENT: Digest = Digest::from_bytes([0; 32]);
 #[derive(Debug, Clone, Default)]
 pub struct History {
     entries: Vec<Entry>,
+    /// The hash of each entry, as its line has it.
+    hashes: Vec<Digest>,
+    /// Bytes of the whole lines in the file.
+    whole: usize,
     /// The last line was cut by a crash before it was durable.
     torn: bool,
     /// Entries the head record speaks of: all, or after a crash all but the last.
@@ -229,7 +233,7 @@ impl History {
             let number = history.entries.len() + 1;
             let Line { entry, hash } =
                 serde_json::from_slice(line).map_err(|error| damaged(format!("entry {number}: {error}")))?;
-            if entry.hash() != hash {
+            if hash_of(line) != Some(hash) {
                 return Err(damaged(format!("entry {number} was changed: its hash does not fit")));
             }
             if entry.parent != last {
@@ -237,6 +241,8 @@ impl History {
             }
             last = hash;
             history.entries.push(entry);
+            history.hashes.push(hash);
+            history.whole += line.len();
         }
         history.check_head(head.as_ref()).map_err(damaged)?;
         history.headed = head.map_or(0, |head| head.entries);
@@ -257,6 +263,7 @@ impl History {
                         && entry.parent == history.last_hash() =>
                 {
                     history.entries.push(entry);
+                    history.hashes.push(hash);
                 }
                 _ => break,
             }
@@ -273,8 +280,10 @@ impl History {
 
     /// Puts these entries, which must chain, in place of everything there is.
     pub fn replace(disk: &dyn Disk, dir: &AppDir, entries: Vec<Entry>) -> Result<(), RecordError> {
-        let mut history = Self { entries, torn: false, headed: 0 };
-        history.rewrite(disk, dir)?;
+        let whole: String = entries.iter().map(line_of).collect();
+        disk.replace(&dir.history(), whole.as_bytes()).map_err(RecordError::io(dir.history()))?;
+        let hashes = entries.iter().map(Entry::hash).collect();
+        let mut history = Self { entries, hashes, whole: whole.len(), torn: false, headed: 0 };
         history.carry_head_on(disk, dir)
     }
 
@@ -289,7 +298,7 @@ impl History {
         let known = usize::try_from(head.entries).map_err(|_| "its head record is absurd".to_owned())?;
         let reached = match known {
             0 => Some(NO_PARENT),
-            _ => self.entries.get(known - 1).map(Entry::hash),
+            _ => self.hashes.get(known - 1).copied(),
         };
         match reached {
             Some(hash) if hash == head.last && self.entries.len() <= known + 1 => Ok(()),
@@ -313,6 +322,8 @@ impl History {
             self.torn = true;
             return Err(RecordError::io(dir.history())(error));
         }
+        self.hashes.push(entry.hash());
+        self.whole += line.len();
         self.entries.push(entry);
         self.carry_head_on(disk, dir)
     }
@@ -326,8 +337,13 @@ impl History {
 
     /// Drops a torn last line, which nobody was ever told about.
     fn rewrite(&mut self, disk: &dyn Disk, dir: &AppDir) -> Result<(), RecordError> {
-        let whole: String = self.entries.iter().map(line_of).collect();
-        disk.replace(&dir.history(), whole.as_bytes()).map_err(RecordError::io(dir.history()))?;
+        let path = dir.history();
+        let bytes = disk.read(&path, HISTORY_BYTES_MAX).map_err(RecordError::io(&path))?.unwrap_or_default();
+        // The lines as they are: a newer landfall may have written keys that this one does not know.
+        let Some(whole) = bytes.get(..self.whole) else {
+            return Err(RecordError::Damaged { path, why: "it became shorter while it was used".to_owned() });
+        };
+        disk.replace(&path, whole).map_err(RecordError::io(&path))?;
         self.torn = false;
         Ok(())
     }
@@ -344,7 +360,7 @@ impl History {
 
     /// The hash the next entry names as its parent.
     pub fn last_hash(&self) -> Digest {
-        self.last().map_or(NO_PARENT, Entry::hash)
+        self.hashes.last().copied().unwrap_or(NO_PARENT)
     }
 
     /// The number of the next attempt.
@@ -394,6 +410,14 @@ impl History {
 fn later(from: Timestamp, ms: u64) -> Timestamp {
     let span = jiff::SignedDuration::from_millis(i64::try_from(ms).unwrap_or(i64::MAX));
     from.checked_add(span).unwrap_or(from)
+}
+
+/// The hash over a line's keys, those that this landfall does not know included.
+fn hash_of(line: &[u8]) -> Option<Digest> {
+    let mut keys: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(line).ok()?;
+    keys.remove("entry");
+    let bytes = json::encode(&keys).ok()?;
+    Some(Digest::derived(CONTEXT, &bytes))
 }
 
 fn line_of(entry: &Entry) -> String {
@@ -547,6 +571,30 @@ mod tests {
         assert_eq!(history.entries(), written.entries());
         history.append(&RealDisk, &dir, entry(&history, Outcome::Healthy, "d")).unwrap();
         assert_eq!(History::read(&RealDisk, &dir).unwrap().entries().len(), 4);
+    }
+
+    #[test]
+    fn an_entry_with_keys_of_a_newer_landfall_is_read_and_kept_as_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = app_dir(root.path());
+        let written = three(&dir);
+        // A fourth entry, as a later landfall of the same format writes it.
+        let next = entry(&written, Outcome::Healthy, "d");
+        let mut keys = serde_json::json!(next);
+        keys["weather"] = "fine".into();
+        let hash = Digest::derived(CONTEXT, &json::encode(&keys).unwrap());
+        keys["entry"] = serde_json::json!(hash);
+        let line = format!("{keys}\n");
+        RealDisk.append(&dir.history(), line.as_bytes()).unwrap();
+        RealDisk.append(&dir.history(), b"{\"attempt\":5,\"app\":\"we").unwrap();
+        let mut history = History::read(&RealDisk, &dir).unwrap();
+        assert_eq!(history.last_hash(), hash);
+        history.append(&RealDisk, &dir, entry(&history, Outcome::Healthy, "e")).unwrap();
+        let text = std::fs::read_to_string(dir.history()).unwrap();
+        assert!(text.contains(&line), "the newer landfall's entry was rewritten: {text}");
+        assert_eq!(History::read(&RealDisk, &dir).unwrap().entries().len(), 5);
+        std::fs::write(dir.history(), text.replace("fine", "foul")).unwrap();
+        assert!(History::read(&RealDisk, &dir).is_err(), "an unknown key may be changed unnoticed");
     }
 
     #[test]

@@ -35,7 +35,9 @@ pub enum RecordError {
         why: String,
     },
     /// A newer landfall wrote it; it is left alone.
-    #[error("{path} was written in format {found}; this landfall reads up to {known}")]
+    #[error(
+        "{path} was written by a newer landfall (format {found}, this one reads up to {known}) and is left as it is: install that landfall again"
+    )]
     Newer {
         /// Which file.
         path: PathBuf,

@@ -22,6 +22,7 @@ pub mod worker;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use landfall_store::cache::HostCache;
 use landfall_store::{Artifact, ArtifactId, Tree, TreeId};
@@ -31,6 +32,7 @@ use tokio::sync::Semaphore;
 use crate::config::StoreLocation;
 use crate::disk::{Disk, RealDisk};
 use crate::effects::{self, Depth, Fetched, Known, Stepped, Supply};
+use crate::gc::{Limits, Scope};
 use crate::host::{Host, Secret};
 use crate::layout::{ReleaseDir, Root};
 use crate::pending::Pending;
@@ -51,6 +53,7 @@ use work::{Product, Work};
 /// Makes releases of one service.
 pub struct HostSupply {
     inner: Inner,
+    host: Host,
     /// Of all apps of this host together.
     places: Arc<Semaphore>,
     runner: crate::step::Runner,
@@ -112,7 +115,7 @@ impl HostSupply {
             cache: OnceLock::new(),
             skip: Skip::default(),
         };
-        Self { inner, places, runner: service.runner.clone() }
+        Self { inner, host: host.clone(), places, runner: service.runner.clone() }
     }
 
     /// The same, which leaves steps out.
@@ -126,7 +129,49 @@ impl HostSupply {
     async fn work<T: TryFrom<Product, Error = Failure>>(&self, work: Work) -> Result<T, Failure> {
         worker::done(&self.inner, work).await?.try_into()
     }
+
+    /// The same for work that takes room: where there is none, what nothing needs goes first.
+    async fn with_room<T: TryFrom<Product, Error = Failure>>(&self, work: Work) -> Result<T, Failure> {
+        match self.work(work.clone()).await {
+            Err(full) if full.reason == "InsufficientSpace" => {
+                tracing::warn!(%full.message, "the disk is short: removing what nothing needs");
+                if let Err(failure) = self.collect(Limits { max_bytes: Some(0), young_too: true }).await {
+                    tracing::warn!(%failure.message, "nothing could be removed");
+                    return Err(full);
+                }
+                self.work(work).await
+            }
+            done => done,
+        }
+    }
+
+    async fn collect(&self, limits: Limits) -> Result<(), Failure> {
+        let scope = Scope::of(&self.host, &self.inner.service.environment)
+            .map_err(|error| failure(Class::Host, "NotCollected", error))?;
+        self.work(Work::Collect(scope, limits)).await
+    }
+
+    /// Collects, if that was not done for a while.
+    pub async fn collect_if_due(&self) {
+        let stamp = self.host.root.collected();
+        let age = std::fs::metadata(&stamp).and_then(|found| found.modified()).map(|then| then.elapsed());
+        // A time in the future says that the clock was set: then it is due as well.
+        if matches!(age, Ok(Ok(age)) if age < COLLECT_EVERY) {
+            return;
+        }
+        let limits = Limits { max_bytes: self.host.config.cache_max_bytes, young_too: false };
+        let done = match self.collect(limits).await {
+            Ok(()) => RealDisk.replace(&stamp, b"").map_err(|error| format!("{}: {error}", stamp.display())),
+            Err(failure) => Err(failure.message),
+        };
+        if let Err(why) = done {
+            tracing::warn!(%why, "the cache was not cleaned");
+        }
+    }
 }
+
+/// Between two collections of an agent that has nothing else to remove.
+const COLLECT_EVERY: Duration = Duration::from_secs(3600);
 
 impl Inner {
     /// The contents this host has, opened once.
@@ -231,7 +276,7 @@ impl Supply for HostSupply {
 
     fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Failure>> {
         let id = *artifact;
-        Box::pin(async move { self.work(Work::Bring(id)).await.map(Fetched::of) })
+        Box::pin(async move { self.with_room(Work::Bring(id)).await.map(Fetched::of) })
     }
 
     fn place<'a>(&'a self) -> Pending<'a, effects::Place> {
@@ -242,7 +287,7 @@ impl Supply for HostSupply {
     }
 
     fn build<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>> {
-        Box::pin(self.work(Work::Build(Box::new(fetched.record.clone()))))
+        Box::pin(self.with_room(Work::Build(Box::new(fetched.record.clone()))))
     }
 
     fn step<'a>(

@@ -1,16 +1,18 @@
 //! The heavy work on releases: lists of every file, contents, hashes. It is done in a process of its own.
 
 use landfall_store::ArtifactId;
+use landfall_store::collect::hold;
 use serde::{Deserialize, Serialize};
 
 use super::{Inner, failure};
 use crate::effects::Depth;
+use crate::gc::{self, GcError, Limits, Scope};
 use crate::record::content::Content;
 use crate::record::journal::{Class, Failure};
 use crate::record::release::{ReleaseRecord, ReleaseRef};
 
 /// One piece of it, as it is ordered.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Work {
     /// Everything of an artifact that belongs on this host. Gives the record of its release.
@@ -25,6 +27,8 @@ pub(super) enum Work {
     Check(ReleaseRef, Depth),
     /// Brings `assets` up to these releases, newest first.
     KeepAssets(Vec<String>),
+    /// Removes from the host's cache what nothing needs.
+    Collect(Scope, Limits),
     /// Compares the release of this name with its record, and mends nothing. Gives what differs.
     LookOver(String),
 }
@@ -85,11 +89,34 @@ fn mixed_up() -> Failure {
     failure(Class::Host, "WorkerLost", "landfall's helper process answered something else than it was asked")
 }
 
+/// A cache that a deploy uses is left for the next time.
+fn collect(scope: &Scope, limits: &Limits) -> Result<(), Failure> {
+    match gc::run(scope, limits, false) {
+        Ok(collected) if collected.contents + collected.documents > 0 => {
+            tracing::info!(
+                contents = collected.contents,
+                bytes = collected.content_bytes,
+                documents = collected.documents,
+                "removed from the cache what nothing needs"
+            );
+            Ok(())
+        }
+        Ok(_) | Err(GcError::Busy) => Ok(()),
+        Err(error) => Err(failure(Class::Host, "NotCollected", error)),
+    }
+}
+
 impl Inner {
     /// Does it, on this thread and the store's.
     pub(super) fn perform(&self, work: Work) -> Result<Product, Failure> {
         let record = |record| Product::Record(Box::new(record));
+        if let Work::Collect(scope, limits) = work {
+            return collect(&scope, &limits).map(|()| Product::Nothing);
+        }
+        // What this work finds in the cache stays there until it is done.
+        let _hold = hold(self.root.path()).map_err(|error| failure(Class::Host, "CacheUnusable", error))?;
         match work {
+            Work::Collect(..) => Ok(Product::Nothing),
             Work::Bring(artifact) => self.bring(&artifact).map(|fetched| record(fetched.record)),
             Work::Build(release) => self.build(&release).map(|()| Product::Nothing),
             Work::Finish(release) => self.finish(*release).map(|()| Product::Nothing),

@@ -89,6 +89,7 @@ impl Site {
             Ok(())
         };
         self.delete_in_the_background();
+        self.supply.collect_if_due().await;
         kept
     }
 

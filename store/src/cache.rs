@@ -164,6 +164,11 @@ impl HostCache {
         }
     }
 
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.root
+    }
+
     /// `objects/`, to which [`object_path`] is relative. Only landfall writes below it.
     pub(crate) fn objects(&self) -> BorrowedFd<'_> {
         self.objects.as_fd()

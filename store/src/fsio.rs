@@ -265,6 +265,17 @@ pub(crate) fn facts_if_any(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Optio
     }
 }
 
+/// Size and time of the last change of status by one name; `None` if nothing has it.
+// The field's width differs between platforms; on this one the cast does nothing.
+#[allow(clippy::unnecessary_cast, reason = "the fields of a stat differ in width between systems")]
+pub(crate) fn size_and_change(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<(u64, i64)>> {
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some((Facts::from(stat).size, stat.st_ctime as i64))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 pub(crate) fn facts_of(file: BorrowedFd<'_>) -> io::Result<Facts> {
     Ok(rustix::fs::fstat(file)?.into())
 }

@@ -11,6 +11,7 @@ pub mod artifact;
 pub mod backend;
 pub mod blob;
 pub mod cache;
+pub mod collect;
 pub mod contents;
 pub mod digest;
 pub mod disjoint;

@@ -578,6 +578,10 @@ impl Supply for World {
 }
 
 impl Processes for World {
+    fn starts_nothing(&self, _: &ReleaseRecord) -> bool {
+        false
+    }
+
     fn running<'a>(&'a self, record: &'a ReleaseRecord) -> Pending<'a, Running> {
         let here = self.serving().as_ref() == Some(&record.release.name);
         Box::pin(async move { if here { Running::Yes } else { Running::No } })
