@@ -97,7 +97,7 @@ fn source(version: &str, port: u16) -> Source {
         "app = \"web\"\nversion = \"{version}\"\n\n[[layer]]\nname = \"app\"\nfiles = [{{ from = \"app\", to = \"\" }}]\n\n\
          [env]\nset = {{ PORT = \"{port}\" }}\n\n\
          [start]\nmanager = \"direct\"\nrun = [\"node\", \"server.js\"]\n\n\
-         [health]\nhttp = \"http://127.0.0.1:{port}/\"\nattempts = 20\ninterval = \"200ms\"\ntimeout = \"10s\"\nsettle = \"200ms\"\n"
+         [health]\nhttp = \"http://127.0.0.1:{port}/\"\nattempts = 50\ninterval = \"200ms\"\ntimeout = \"10s\"\nsettle = \"200ms\"\n"
     );
     Source::new(&recipe).with("app/server.js", SERVER.as_bytes()).with("app/version.txt", version.as_bytes())
 }

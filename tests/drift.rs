@@ -346,9 +346,12 @@ fn reporting_never_decides_conditions_that_cannot_be_written_stop_no_deploy() {
     let mut host = host_with(&Source::sleeper("a"));
     let conditions = host.app("web", "prod").join("conditions");
     // A directory in its place: neither read nor replaced, as on a disk that is full or broken just there.
+    wait_until("they are noted", HEALED, || conditions.is_file());
+    host.stop_agent();
     std::fs::remove_file(&conditions).unwrap();
     std::fs::create_dir(&conditions).unwrap();
     std::fs::write(conditions.join("in-the-way"), "").unwrap();
+    host.start_agent();
     for (number, content) in [(1, "b"), (2, "c")] {
         host.want("web", &host.pack_next(Source::sleeper(content).path()));
         assert_eq!(host.wait_for_attempt("web", number, HEALED)["result"], "Healthy", "{content}");
