@@ -373,8 +373,11 @@ fn a_pm2_that_is_broken_costs_nothing_that_runs_and_is_tried_again() {
         "{failed}"
     );
     assert_eq!(host.serving(APP, "prod"), serving, "what ran was touched");
-    let said = host.json(&["status", APP])["items"][0].to_string();
-    assert!(said.contains("pm2 is broken") && !said.contains("\"Quarantined\""), "{said}");
+    let said = wait_for("the status between two attempts", LIMIT, || {
+        let said = host.json(&["status", APP])["items"][0].to_string();
+        said.contains("pm2 is broken").then_some(said)
+    });
+    assert!(!said.contains("\"Quarantined\""), "{said}");
 
     // Over in one step: a program that is missing for a moment would be another failure.
     let again = programs.path().join("again");

@@ -119,7 +119,7 @@ const RUN: &str = "\
 # Started means: it holds its root, has read the state and looked at its apps.
 Type=notify
 ExecStart={START}
-# SIGHUP: look at everything again.
+# SIGHUP: read host.toml again and look at everything.
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=2

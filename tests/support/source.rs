@@ -23,6 +23,7 @@ attempts = 3
 interval = "100ms"
 successes = 1
 settle = "100ms"
+timeout = "30s"
 "#;
 
 /// A directory with a recipe.
