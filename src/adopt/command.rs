@@ -169,6 +169,7 @@ mod tests {
             "both ' and \"",
             "$HOME ${X}",
             "line\nbreak",
+            "all ' of \" them `",
             " x ",
         ];
         for value in values {
@@ -178,7 +179,7 @@ mod tests {
             let layer = env::parse_layer(Path::new("x"), text.into_bytes()).unwrap();
             assert_eq!(layer.pairs.into_iter().collect::<BTreeMap<_, _>>(), vars, "{value:?}");
         }
-        assert_eq!(line("KEY", "all ' of \" them `"), None);
+        assert_eq!(line("KEY", "all ' of \" them ` on\ntwo lines"), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::error::CliError;
@@ -34,11 +35,11 @@ enum End {
 /// Follows until Ctrl-C (130), or until nobody reads any more (0).
 pub fn until_interrupted(follow: Follow, report: Report) -> Outcome {
     io_runtime()?.block_on(async {
+        // Listened for before the first line is out: whoever reads one may interrupt.
+        let mut interrupt =
+            signal(SignalKind::interrupt()).map_err(|error| CliError::new(Exit::Error, "Signals", error))?;
         tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => match interrupted {
-                Ok(()) => Ok(Exit::Interrupted),
-                Err(error) => Err(CliError::new(Exit::Error, "Signals", error)),
-            },
+            _ = interrupt.recv() => Ok(Exit::Interrupted),
             ended = until_nobody_reads(follow, report) => ended,
         }
     })

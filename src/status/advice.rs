@@ -20,7 +20,7 @@ const REASONS: &[(&str, &str)] = &[
     ("EnvInvalid", "correct the env files (`landfall doctor` checks them), then `landfall retry {app}`"),
     ("EnvLayerMissing", "put the file into `env_dir`, then `landfall retry {app}`"),
     ("EnvUnreadable", "`landfall doctor` says which account may read what"),
-    ("PortHeld", "is that the app itself? `landfall adopt {app}`; else stop it"),
+    ("PortHeld", "is that the app itself? `landfall adopt {app} --pid <pid>`; else stop it"),
     ("ManagerDown", "`landfall doctor` looks for the programs it needs"),
     ("ManagerUnknown", "name another manager under [start] of the recipe"),
     ("WrongEnvironment", "deploy one that was packed for `{env}`: `landfall ls {app}` lists them"),

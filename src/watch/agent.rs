@@ -17,7 +17,7 @@ use super::rounds::Rounds;
 use super::service::Shared;
 use super::systemd::{Systemd, summary};
 use super::tick::tick;
-use super::{AgentError, ReadAgain, Report, Settings, Tuning};
+use super::{AgentError, ReadAgain, Report, Settings, Signals, Tuning};
 use crate::disk::RealDisk;
 use crate::door::{Door, Knock};
 use crate::processes::Living;
@@ -108,11 +108,11 @@ impl Agent {
         })
     }
 
-    pub(super) async fn run(mut self, read_again: ReadAgain<'_>) -> Result<(), AgentError> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(AgentError::Signals)?;
+    pub(super) async fn run(
+        mut self,
+        mut signals: Signals,
+        read_again: ReadAgain<'_>,
+    ) -> Result<(), AgentError> {
         if let Err(error) = Refused::note(&RealDisk, &self.settings.host.root, None) {
             error!(%error, "an old refusal of host.toml was not forgotten");
         }
@@ -152,15 +152,15 @@ impl Agent {
                     look_again = self.look();
                     self.all_due();
                 }
-                Some(()) = hangup.recv() => {
+                Some(()) = signals.hangup.recv() => {
                     self.systemd.reloading();
                     look_again = self.reload(read_again)?;
                     self.systemd.ready();
                 }
                 () = until(next_try) => self.all_due(),
                 () = self.systemd.sign_is_due() => self.systemd.sign_of_life(),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
             }
         }
         self.systemd.stopping();

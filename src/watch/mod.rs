@@ -22,6 +22,7 @@ use std::rc::Rc;
 
 use jiff::Timestamp;
 use landfall_store::Name;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::deploy::Asking;
 use crate::disk::RealDisk;
@@ -147,15 +148,35 @@ fn is_about(wanted: &Desired, entry: &crate::record::history::Entry) -> bool {
     matches!(wanted, Desired::Target(target) if target.artifact == entry.target.artifact)
 }
 
+/// What people and systemd tell the agent by.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, AgentError> {
+        let listen = |kind| signal(kind).map_err(AgentError::Signals);
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Reads the settings again; an error says why they cannot be used.
 pub type ReadAgain<'a> = &'a dyn Fn() -> Result<Settings, String>;
 
 /// Reconciles until a signal ends it. The apps go on without it.
 pub async fn watch(settings: Settings, read_again: ReadAgain<'_>) -> Result<(), AgentError> {
+    // Before the lock: whoever sees it held may end the agent, and that is to be orderly.
+    let signals = Signals::listen()?;
     let _lock = settings.host.lock()?;
     let (host, environment) = (settings.host.clone(), settings.environment.clone());
     let attempts = tokio::task::LocalSet::new();
-    attempts.run_until(async { agent::Agent::new(settings)?.run(read_again).await }).await?;
+    attempts.run_until(async { agent::Agent::new(settings)?.run(signals, read_again).await }).await?;
     // Whatever attempt is under way ends here: nothing writes its journal any more.
     drop(attempts);
     stop::note(&host, &environment);

@@ -198,12 +198,12 @@ impl App<'_> {
                 !own && !holder.command.starts_with("PM2")
             });
             found.push(match held {
-                Some(holder) => Finding::problem(
+                Some(holder @ proc::Holder { pid, .. }) => Finding::problem(
                     PORT,
                     format!("port {port} is held by {holder}, which landfall did not start"),
                     format!(
-                        "if that is the app: landfall adopt {}; else stop it: kill {}",
-                        self.name, holder.pid
+                        "if that is the app: landfall adopt {} --pid {pid}; else stop it: kill {pid}",
+                        self.name
                     ),
                 ),
                 None => Finding::good(PORT, format!("{port} is free or the app's own")),
@@ -253,8 +253,8 @@ impl App<'_> {
                 home.display()
             );
             let fix = format!(
-                "if `{name}` is among them: landfall adopt {name}; else PM2_HOME={} pm2 kill",
-                home.display()
+                "if `{name}` is among them: landfall adopt {name} --pm2 {name} --pm2-home {home}; else PM2_HOME={home} pm2 kill",
+                home = home.display()
             );
             let uses_pm2 = !spec.start.is_empty();
             found.extend(uses_pm2.then(|| Finding::warning(PM2, what, fix)));
