@@ -10,7 +10,9 @@ use landfall_store::Name;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use crate::config::{HostConfig, StoreLocation};
+use landfall_store::location::StoreAddress;
+
+use crate::config::HostConfig;
 use crate::disk::{Disk, RealDisk};
 use crate::layout::{AppDir, Root};
 use crate::start::Account;
@@ -59,7 +61,7 @@ pub struct Host {
     /// What it is and allows.
     pub config: HostConfig,
     /// Where artifacts come from.
-    pub store: StoreLocation,
+    pub store: StoreAddress,
 }
 
 /// Held as long as this landfall may change the root. The kernel lets go of it when the process ends, however
@@ -162,10 +164,7 @@ impl Host {
 
     /// The directory of a store on this machine, if that is where artifacts come from.
     pub fn store_dir(&self) -> Option<&Path> {
-        match &self.store {
-            StoreLocation::Dir(dir) => Some(dir),
-            _ => None,
-        }
+        self.store.dir()
     }
 }
 
@@ -193,7 +192,8 @@ mod tests {
 
     fn host(root: &Path) -> Host {
         let config = HostConfig::default_for(root).unwrap();
-        Host { root: Root::new(root).unwrap(), config, store: StoreLocation::Dir(root.join("store")) }
+        let store = landfall_store::location::StoreLocation::Dir(root.join("store")).into();
+        Host { root: Root::new(root).unwrap(), config, store }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use landfall_store::blob::BlobSource;
+use landfall_store::location::StoreLocation;
 use landfall_store::push::{LayerContent, PushOptions, push};
 use landfall_store::scan::{LayerSource, Mapping, ScanError, ScanOptions, scan};
 use landfall_store::{
@@ -20,7 +21,6 @@ use landfall_store::{
 };
 
 use crate::adopted::{Adopted, Pm2Entry};
-use crate::config::StoreLocation;
 use crate::deploy;
 use crate::disk::{Disk, RealDisk};
 use crate::env::{self, LayerKind};
@@ -403,7 +403,7 @@ pub async fn record(
     let scratch = Scratch::new(host)?;
     let artifact = store(plan, environment, &scratch)?;
     let id = artifact.id().map_err(|error| AdoptError::Artifact(error.to_string()))?;
-    let host = Host { store: StoreLocation::Dir(scratch.0.clone()), ..host.clone() };
+    let host = Host { store: StoreLocation::Dir(scratch.0.clone()).into(), ..host.clone() };
     let secret = host.secret_or_new().map_err(AgentError::Host)?;
     let shared = Shared::with_secret(host, environment.clone(), secret, Patience::Once)?;
     let site = shared.site(&plan.app, Tuning::default())?;

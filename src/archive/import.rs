@@ -7,6 +7,7 @@ use std::time::Instant;
 use landfall_store::archive::{self, Imported, Limits};
 use landfall_store::blob::{BlobSource, Want};
 use landfall_store::disjoint;
+use landfall_store::location::StoreAddress;
 use landfall_store::push::{self, LayerContent, PushOptions, PushReport};
 use landfall_store::refs::Provenance;
 use landfall_store::{Artifact, Entry, EntryPath, Kind, Layer, Name, Store, Tree, Version, refs};
@@ -35,8 +36,8 @@ pub struct ImportRequest<'a> {
     pub version: Option<&'a Version>,
     /// The one environment it may run in; absent: what the archive says, else any.
     pub environment: Option<&'a Name>,
-    /// Directory of the store; made when there is something to put in it.
-    pub store: &'a Path,
+    /// The store; made when there is something to put in it.
+    pub store: &'a StoreAddress,
     /// Where contents wait, without a name, until the whole archive is read. Made if it does not exist.
     pub spool_dir: &'a Path,
     /// Whether the version may be taken from another artifact.
@@ -53,7 +54,7 @@ pub fn import(request: &ImportRequest<'_>) -> Result<PackReport, ArchiveError> {
         Some(artifact) => (as_it_was(request, artifact)?, imported.trees.clone()),
         None => fresh(request, &imported)?,
     };
-    let store = Store::create(request.store)?;
+    let store = request.store.create()?;
     let pushed = store_it(request, &store, &artifact, &trees, &imported)?;
     let version = refs::version_of(&artifact).ok_or_else(|| unnamed(request, "version", "--version"))?;
     Ok(PackReport {

@@ -46,7 +46,7 @@ pub struct Import {
 
 /// Runs `import`.
 pub fn import(args: &Import, context: &Context) -> Outcome {
-    let (store, spool_dir) = (context.store_dir()?, context.root()?.spool());
+    let (store, spool_dir) = (context.store()?, context.root()?.spool());
     let progress = Progress::new(&context.report);
     progress.step(format!("importing {}", args.archive.display()));
     let imported = archive::import(&ImportRequest {

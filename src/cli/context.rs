@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use landfall_store::Name;
+use landfall_store::location::{StoreAddress, StoreLocation};
 use landfall_store::{Store, StoreError};
 
 use super::Global;
 use super::error::CliError;
 use super::exit::Exit;
 use super::report::Report;
-use crate::config::{self, ConfigError, HostConfig, StateLocation, StoreLocation};
+use crate::config::{self, ConfigError, HostConfig, StateLocation};
 use crate::host::{Host, HostError};
 use crate::layout::Root;
 
@@ -63,14 +64,14 @@ impl Context {
     pub fn host(&self) -> Result<Host, CliError> {
         let config = self.config()?;
         let root = self.root()?;
-        let store = self.store_location(Some(&config))?;
+        let store = self.store_address(Some(&config))?;
         Ok(Host { root, config, store })
     }
 
     /// Where artifacts are: `--store`, else host.toml, else `<root>/store`.
-    pub fn store_location(&self, config: Option<&HostConfig>) -> Result<StoreLocation, CliError> {
+    fn store_address(&self, config: Option<&HostConfig>) -> Result<StoreAddress, CliError> {
         if let Some(text) = &self.global.store {
-            return parse_store(text);
+            return Ok(self.address(parse_store(text)?));
         }
         let own;
         let config = match config {
@@ -80,25 +81,32 @@ impl Context {
                 &own
             }
         };
-        Ok(match &config.store {
+        let location = match &config.store {
             Some(store) => store.clone(),
             None => StoreLocation::Dir(self.root()?.store()),
-        })
+        };
+        let (mirrors, token_file) = (config.store_mirrors.clone(), config.store_token_file.clone());
+        Ok(StoreAddress { location, mirrors, token_file })
+    }
+
+    /// How a place that was typed is opened.
+    pub fn address(&self, location: StoreLocation) -> StoreAddress {
+        location.into()
     }
 
     /// The store, which must exist.
     pub fn open_store(&self) -> Result<Store, CliError> {
-        Store::open(&dir_of(&self.store_location(None)?)?).map_err(store_error)
+        self.store()?.open().map_err(store_error)
     }
 
-    /// The directory of the store, whether it exists or not.
-    pub fn store_dir(&self) -> Result<PathBuf, CliError> {
-        dir_of(&self.store_location(None)?)
+    /// The store, whether it exists or not.
+    pub fn store(&self) -> Result<StoreAddress, CliError> {
+        self.store_address(None)
     }
 
     /// The store, made if it does not exist.
     pub fn create_store(&self) -> Result<Store, CliError> {
-        Store::create(&dir_of(&self.store_location(None)?)?).map_err(store_error)
+        self.store()?.create().map_err(store_error)
     }
 
     /// The state file: `--state`, else host.toml, else `./deploy-state.json`.
@@ -134,19 +142,6 @@ pub fn parse_store(text: &str) -> Result<StoreLocation, CliError> {
         .map_err(|error| CliError::new(Exit::Usage, "StoreInvalid", error))
 }
 
-/// The directory of a store; network stores come later.
-pub fn dir_of(location: &StoreLocation) -> Result<PathBuf, CliError> {
-    match location {
-        StoreLocation::Dir(dir) => Ok(dir.clone()),
-        StoreLocation::Http(_) | StoreLocation::S3 { .. } => Err(CliError::new(
-            Exit::Supply,
-            "StoreUnknown",
-            "this landfall works with stores in directories only",
-        )
-        .hint("give a directory: --store DIR")),
-    }
-}
-
 /// How a store's error is told.
 pub fn store_error(error: StoreError) -> CliError {
     use landfall_store::backend::BackendError;
@@ -155,6 +150,7 @@ pub fn store_error(error: StoreError) -> CliError {
             (Exit::NotFound, "NotFound")
         }
         StoreError::UnknownArtifact { .. } => (Exit::NotFound, "UnknownArtifact"),
+        StoreError::Unbuilt(_) => (Exit::Supply, "StoreUnknown"),
         StoreError::Ambiguous { .. } => (Exit::Usage, "Ambiguous"),
         StoreError::VersionTaken { .. } => (Exit::Conflict, "VersionTaken"),
         StoreError::Damaged { .. } | StoreError::Unavailable { .. } => (Exit::Supply, "DigestMismatch"),

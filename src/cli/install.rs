@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use landfall_store::Name;
+use landfall_store::location::StoreLocation;
 use schemars::JsonSchema;
 use serde::Serialize;
 use similar::TextDiff;
 
 use super::Outcome;
-use super::context::{Context, INSTALLED_ROOT, config_error, dir_of, host_error, io, parse_store};
+use super::context::{Context, INSTALLED_ROOT, config_error, host_error, io, parse_store};
 use super::error::CliError;
 use super::exit::Exit;
 use super::report::{Format, Report};
@@ -207,8 +208,10 @@ fn said(args: &Install, context: &Context) -> Result<Said, CliError> {
     let absolute = |path: &Path| std::path::absolute(path).map_err(|error| io(path, &error));
     let store = match &context.global.store {
         None => None,
-        // A store that this landfall could not open would only fail later.
-        Some(text) => Some(config::StoreLocation::Dir(absolute(&dir_of(&parse_store(text)?)?)?)),
+        Some(text) => Some(match parse_store(text)? {
+            StoreLocation::Dir(dir) => StoreLocation::Dir(absolute(&dir)?),
+            network => network,
+        }),
     };
     let state = context.global.state.as_deref().map(absolute).transpose()?;
     Ok(Said { environment: args.environment.clone(), store, state })

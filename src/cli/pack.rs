@@ -61,7 +61,7 @@ pub struct Pack {
 /// Runs the command.
 pub fn run(args: &Pack, context: &Context) -> Outcome {
     let cache_dir = context.root()?.scan_cache();
-    let store = context.store_dir()?;
+    let store = context.store()?;
     if let Some(path) = &args.archive {
         archive::prepare(path).map_err(archive_error)?;
     }

@@ -5,9 +5,9 @@ mod item;
 use std::collections::BTreeSet;
 
 use clap::Args;
-use landfall_store::{Name, Store};
+use landfall_store::Name;
 
-use super::context::{Context, dir_of};
+use super::context::Context;
 use super::error::CliError;
 use super::exit::Exit;
 use super::report::{Report, Tone, columns};
@@ -44,7 +44,7 @@ pub fn run(args: &Plan, context: &Context) -> Outcome {
     let environment = context.environment(&host, args.env.as_ref())?;
     let accepted = read(context, &host)?;
     let apps = apps(args, &host, &environment, &accepted)?;
-    let store = dir_of(&host.store).and_then(|dir| Store::open(&dir).map_err(super::context::store_error));
+    let store = host.store.open().map_err(super::context::store_error);
     let documents = Documents { host: &host, store: store.as_ref().ok() };
     let runtime = io_runtime()?;
     let mut items = Vec::new();

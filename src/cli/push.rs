@@ -6,7 +6,7 @@ use landfall_store::{ArtifactId, Name, Store, refs};
 use serde_json::{Value, json};
 
 use super::Outcome;
-use super::context::{Context, dir_of, parse_store, store_error};
+use super::context::{Context, parse_store, store_error};
 use super::error::CliError;
 use super::exit::Exit;
 use super::progress::Progress;
@@ -44,7 +44,7 @@ pub struct Push {
 pub fn run(args: &Push, context: &Context) -> Outcome {
     let from = context.open_store()?;
     let ids = asked(args, &from)?;
-    let to = Store::create(&dir_of(&parse_store(&args.to)?)?).map_err(store_error)?;
+    let to = context.address(parse_store(&args.to)?).create().map_err(store_error)?;
     let options = PushOptions { move_version: args.move_version, ..PushOptions::default() };
     let mut pushed = Vec::new();
     let progress = Progress::new(&context.report);

@@ -185,7 +185,7 @@ fn artifact(args: &ReleaseArgs, context: &Context) -> Result<(Name, ArtifactId),
         let app = fetch::artifact(&store, &id).map_err(store_error)?.app;
         return Ok((app, id));
     };
-    let (store, spool_dir) = (context.store_dir()?, context.root()?.spool());
+    let (store, spool_dir) = (context.store()?, context.root()?.spool());
     let progress = Progress::new(&context.report);
     progress.step(format!("importing {}", path.display()));
     let imported = crate::archive::import(&ImportRequest {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Outcome;
-use super::context::{Context, dir_of, parse_store, store_error};
+use super::context::{Context, parse_store, store_error};
 use super::error::CliError;
 use super::exit::Exit;
 use super::report::{API_VERSION, Format, Tone};
@@ -77,7 +77,7 @@ fn run_lint(args: &Lint, context: &Context) -> Outcome {
     let text = read(&file)?;
     let mut findings = lint(&text, &file);
     if let Some(store) = &context.global.store {
-        let store = Store::open(&dir_of(&parse_store(store)?)?).map_err(store_error)?;
+        let store = context.address(parse_store(store)?).open().map_err(store_error)?;
         findings.extend(unsupplied(&text, &file, &store));
     }
     let items: Vec<Item<'_>> = findings.iter().map(|finding| Item::of(finding, &file)).collect();

@@ -1,8 +1,19 @@
 //! Every key host.toml may hold, by table. `docs/configuration.md` describes each.
 
 /// The top level.
-pub const HOST: &[&str] =
-    &["host", "environment", "roles", "store", "state", "cache", "trust", "migrator", "apps"];
+pub const HOST: &[&str] = &[
+    "host",
+    "environment",
+    "roles",
+    "store",
+    "store_mirrors",
+    "store_token_file",
+    "state",
+    "cache",
+    "trust",
+    "migrator",
+    "apps",
+];
 /// `[state]`.
 pub const STATE: &[&str] = &["git", "file", "branch", "poll", "path", "history", "mirrors"];
 /// `[cache]`.

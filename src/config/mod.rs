@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use landfall_store::Name;
+use landfall_store::location::StoreLocation;
 
 pub use app::{AppConfig, OnEnvChange, StartOverride};
 pub use state::{History, StateConfig, StateLocation};
-pub use store::StoreLocation;
 
 use crate::document::{Document, Notation, Problem, Table, Value, parse_toml};
 
@@ -80,6 +80,10 @@ pub struct HostConfig {
     pub roles: Vec<Name>,
     /// Where artifacts come from; absent: `<root>/store`.
     pub store: Option<StoreLocation>,
+    /// Places with the same artifacts, asked in order when the store cannot give one.
+    pub store_mirrors: Vec<StoreLocation>,
+    /// A file with the token that the store's server asks of readers.
+    pub store_token_file: Option<PathBuf>,
     /// Where desired state comes from; absent: `--state` says.
     pub state: Option<StateConfig>,
     /// Bytes the cache of fetched objects may take; absent: unbounded.
@@ -132,6 +136,8 @@ impl HostConfig {
             environment: None,
             roles: Vec::new(),
             store: Some(StoreLocation::Dir(root.join("store"))),
+            store_mirrors: Vec::new(),
+            store_token_file: None,
             state: None,
             cache_max_bytes: None,
             trust: Trust::default(),
@@ -158,6 +164,10 @@ fn own_name(host_name: &str) -> Result<Name, ConfigError> {
     host_name.to_lowercase().parse().map_err(|source| ConfigError::HostName { source })
 }
 
+fn mirrors(all: &Value<'_>, base: &Path) -> Result<Vec<StoreLocation>, Problem> {
+    all.list()?.iter().map(|value| store::read(value, base)).collect()
+}
+
 fn config(root: &Value<'_>, base: &Path, host_name: &str) -> Result<HostConfig, ConfigError> {
     let table = root.table(keys::HOST)?;
     let host = table.read("host", Value::parse)?.map_or_else(|| own_name(host_name), Ok)?;
@@ -166,6 +176,8 @@ fn config(root: &Value<'_>, base: &Path, host_name: &str) -> Result<HostConfig, 
         environment: table.read("environment", Value::parse)?,
         roles: table.read("roles", |roles| roles.set(Value::parse))?.unwrap_or_default(),
         store: table.read("store", |value| store::read(value, base))?,
+        store_mirrors: table.read("store_mirrors", |all| mirrors(all, base))?.unwrap_or_default(),
+        store_token_file: table.read("store_token_file", |file| Ok(base.join(file.text()?)))?,
         state: table.read("state", |value| state::read(value, base))?,
         cache_max_bytes: table.read("cache", cache)?.flatten(),
         trust: table.read("trust", |value| trust(value, base))?.unwrap_or_default(),

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use landfall_store::Name;
+use landfall_store::location::StoreLocation;
 
-use crate::config::{HostConfig, StateLocation, StoreLocation};
+use crate::config::{HostConfig, StateLocation};
 
 /// What was said about this host on the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

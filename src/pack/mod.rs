@@ -15,9 +15,10 @@ mod version;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use landfall_store::location::StoreAddress;
 use landfall_store::push::{self, LayerContent, PushOptions, PushReport};
 use landfall_store::scan::{self, ScanOptions, ScannedLayer};
-use landfall_store::{Artifact, ArtifactId, Name, Store, StoreError, TreeId, Version};
+use landfall_store::{Artifact, ArtifactId, Name, StoreError, TreeId, Version};
 
 pub use build::BuildOutput;
 pub use error::PackError;
@@ -40,8 +41,8 @@ pub struct PackRequest<'a> {
     pub version: Option<&'a Version>,
     /// Whether `[build]` runs, and where its output goes.
     pub build: BuildOutput,
-    /// Directory of the store; made when there is something to put in it.
-    pub store: &'a Path,
+    /// The store; made when there is something to put in it.
+    pub store: &'a StoreAddress,
     /// Where stat caches are kept; absent: every file is read.
     pub cache_dir: Option<&'a Path>,
     /// Whether the version may be taken from another artifact.
@@ -170,7 +171,7 @@ fn store(
     layers: &[Scanned],
     dir: &Path,
 ) -> Result<PushReport, StoreError> {
-    let store = Store::create(request.store)?;
+    let store = request.store.create()?;
     let totals = progress::Totals::new(request.watch);
     let sources = totals.over(layers);
     let contents: Vec<LayerContent<'_>> = layers

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use landfall_store::disjoint;
+use landfall_store::location::StoreAddress;
 use landfall_store::path::escape;
 use landfall_store::scan::dangling;
 use landfall_store::{Artifact, Entry, EntryPath, Kind, Layer, Tree};
@@ -46,9 +47,9 @@ fn no_packed_modules(recipe: &Recipe, layers: &[Scanned]) -> Result<(), PackErro
 }
 
 /// A store below the source tree would grow with every pack by what it held before.
-pub(super) fn no_packed_store(dir: &Path, store: &Path, layers: &[Scanned]) -> Result<(), PackError> {
-    // A store that does not exist yet has nothing to be packed.
-    let Ok(place) = store.canonicalize() else { return Ok(()) };
+pub(super) fn no_packed_store(dir: &Path, store: &StoreAddress, layers: &[Scanned]) -> Result<(), PackError> {
+    // A store elsewhere, or one that does not exist yet, has nothing to be packed.
+    let Some(Ok(place)) = store.dir().map(Path::canonicalize) else { return Ok(()) };
     for layer in layers {
         for file in &layer.planned.source.files {
             let Ok(below) = place.strip_prefix(dir.join(&file.from)) else { continue };

@@ -162,7 +162,7 @@ impl Scene {
             HostConfig::read(&path).map_err(|error| io(&path, std::io::Error::other(error.to_string())))?;
         let root = Root::new(&self.dir.join(".landfall")).map_err(|source| io(&self.dir, source))?;
         let store = config.store.clone().ok_or_else(|| io(&path, std::io::ErrorKind::NotFound.into()))?;
-        Ok(Host { root, config, store })
+        Ok(Host { root, config, store: store.into() })
     }
 
     /// Ends the app itself, as the agent would before it starts another release.

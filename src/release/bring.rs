@@ -6,7 +6,6 @@ use landfall_store::fetch::{self, Watch};
 use landfall_store::{Artifact, ArtifactId, Layer, Store, StoreError, Tree};
 
 use super::{FRESH, Inner, failure, spec_of};
-use crate::config::StoreLocation;
 use crate::disk::{Disk, RealDisk};
 use crate::effects::Fetched;
 use crate::record::journal::{Class, Failure};
@@ -51,11 +50,7 @@ impl Inner {
     }
 
     fn store(&self) -> Result<Store, Failure> {
-        match &self.store {
-            StoreLocation::Dir(dir) => Store::open(dir).map_err(supply),
-            StoreLocation::Http(url) => Err(not_yet(url)),
-            StoreLocation::S3 { bucket, .. } => Err(not_yet(&format!("s3://{bucket}"))),
-        }
+        self.store.open().map_err(supply)
     }
 
     fn manifest(&self, id: &ArtifactId) -> Result<Artifact, Failure> {
@@ -171,20 +166,11 @@ fn unbuilt(spec: &ReleaseSpec) -> Option<&'static str> {
     systemd.then_some("manager = \"systemd\"")
 }
 
-fn not_yet(place: &str) -> Failure {
-    failure(
-        Class::Supply,
-        "StoreUnknown",
-        format!(
-            "{place}: this landfall fetches from directories only; mount the store or copy it with `landfall push --to DIR`"
-        ),
-    )
-}
-
 fn supply(error: StoreError) -> Failure {
     let reason = match &error {
         StoreError::Backend(BackendError::NotFound { .. }) | StoreError::NotAStore(_) => "NotFound",
         StoreError::Damaged { .. } | StoreError::Unavailable { .. } => "DigestMismatch",
+        StoreError::Unbuilt(_) => "StoreUnknown",
         StoreError::Sink { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             "InsufficientSpace"
         }

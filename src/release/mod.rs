@@ -25,11 +25,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use landfall_store::cache::HostCache;
+use landfall_store::location::StoreAddress;
 use landfall_store::{Artifact, ArtifactId, Tree, TreeId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::config::StoreLocation;
 use crate::disk::{Disk, RealDisk};
 use crate::effects::{self, Depth, Fetched, Known, Stepped, Supply};
 use crate::gc::{Limits, Scope};
@@ -63,7 +63,7 @@ pub struct HostSupply {
 #[derive(Serialize, Deserialize)]
 struct Inner {
     root: Root,
-    store: StoreLocation,
+    store: StoreAddress,
     /// What the environment of every process of the app begins with.
     clean_env: BTreeMap<String, String>,
     secret: Secret,

@@ -22,6 +22,7 @@ mod inflate;
 pub mod json;
 pub mod layout;
 pub mod limits;
+pub mod location;
 pub mod locator;
 mod make;
 pub mod materialise;

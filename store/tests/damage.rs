@@ -202,6 +202,9 @@ impl Backend for Shared {
     fn cost(&self) -> landfall_store::backend::Cost {
         self.0.cost()
     }
+    fn now(&self) -> Result<std::time::SystemTime, landfall_store::backend::BackendError> {
+        self.0.now()
+    }
     fn size(
         &self,
         key: &landfall_store::backend::Key,

@@ -27,7 +27,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RawMode};
 use rustix::io::Errno;
@@ -195,7 +195,10 @@ impl DirBackend {
             };
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => self.list_into(&key, found)?,
-                FileType::RegularFile => found.push(Listed { key, size: stat.st_size as u64 }),
+                FileType::RegularFile => {
+                    let modified = modified(&stat);
+                    found.push(Listed { key, size: stat.st_size as u64, modified });
+                }
                 _ => {}
             }
         }
@@ -205,6 +208,12 @@ impl DirBackend {
 
 fn at(path: &Path, action: &'static str, source: impl Into<io::Error>) -> BackendError {
     BackendError::Io { action, key: ".".to_owned(), at: path.display().to_string(), source: source.into() }
+}
+
+/// When a file was written. A time before 1970 is as old as any.
+fn modified(stat: &rustix::fs::Stat) -> SystemTime {
+    let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
+    SystemTime::UNIX_EPOCH + Duration::new(seconds, u32::try_from(stat.st_mtime_nsec).unwrap_or(0))
 }
 
 fn read_names(root: &OwnedFd, name: &str) -> rustix::io::Result<Vec<(String, FileType)>> {
@@ -291,6 +300,13 @@ impl Backend for DirBackend {
         // A range of a local file is a system call: small runs keep every core busy.
         let parallel = std::thread::available_parallelism().map_or(1, usize::from);
         Cost { parallel, gap_bytes: 16 << 10, run_bytes: 2 << 20 }
+    }
+
+    /// The clock of the file system that gives objects their times: on a network mount it is the server's.
+    fn now(&self) -> Result<SystemTime, BackendError> {
+        let probe = self.new_file(None, Access::Private)?;
+        let modified = probe.file.metadata().and_then(|facts| facts.modified());
+        modified.map_err(|source| at(&self.path, "ask the time of", source))
     }
 
     fn size(&self, key: &Key) -> Result<Option<u64>, BackendError> {

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
 use std::sync::{Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use super::{Access, Backend, BackendError, Cost, Key, Listed, Put, Upload};
 
 #[derive(Default)]
-pub(crate) struct MemoryBackend(Mutex<BTreeMap<Key, Vec<u8>>>);
+pub(crate) struct MemoryBackend(Mutex<BTreeMap<Key, (Vec<u8>, SystemTime)>>);
 
 impl MemoryBackend {
-    fn objects(&self) -> MutexGuard<'_, BTreeMap<Key, Vec<u8>>> {
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<Key, (Vec<u8>, SystemTime)>> {
         self.0.lock().unwrap()
     }
 }
@@ -32,7 +33,7 @@ impl Upload for MemoryUpload<'_> {
         if objects.contains_key(key) {
             return Ok(Put::Existed);
         }
-        objects.insert(key.clone(), self.1);
+        objects.insert(key.clone(), (self.1, SystemTime::now()));
         Ok(Put::Stored)
     }
 }
@@ -44,12 +45,15 @@ impl Backend for MemoryBackend {
     fn cost(&self) -> Cost {
         Cost { parallel: 1, gap_bytes: 0, run_bytes: u64::MAX }
     }
+    fn now(&self) -> Result<SystemTime, BackendError> {
+        Ok(SystemTime::now())
+    }
     fn size(&self, key: &Key) -> Result<Option<u64>, BackendError> {
-        Ok(self.objects().get(key).map(|bytes| bytes.len() as u64))
+        Ok(self.objects().get(key).map(|(bytes, _)| bytes.len() as u64))
     }
     fn read(&self, key: &Key, offset: u64, length: u64) -> Result<Box<dyn Read + Send + '_>, BackendError> {
         let objects = self.objects();
-        let bytes = objects
+        let (bytes, _) = objects
             .get(key)
             .ok_or_else(|| BackendError::NotFound { key: key.clone(), at: self.location() })?;
         let rest = bytes.get(offset as usize..).unwrap_or_default().to_vec();
@@ -59,14 +63,20 @@ impl Backend for MemoryBackend {
         Ok(Box::new(MemoryUpload(self, Vec::new())))
     }
     fn replace(&self, key: &Key, bytes: &[u8]) -> Result<(), BackendError> {
-        self.objects().insert(key.clone(), bytes.to_vec());
+        self.objects().insert(key.clone(), (bytes.to_vec(), SystemTime::now()));
         Ok(())
     }
     fn list(&self, under: &Key) -> Result<Vec<Listed>, BackendError> {
         let prefix = format!("{under}/");
         let objects = self.objects();
         let below = objects.iter().filter(|(key, _)| key.as_str().starts_with(&prefix));
-        Ok(below.map(|(key, bytes)| Listed { key: key.clone(), size: bytes.len() as u64 }).collect())
+        Ok(below
+            .map(|(key, (bytes, modified))| Listed {
+                key: key.clone(),
+                size: bytes.len() as u64,
+                modified: *modified,
+            })
+            .collect())
     }
     fn delete(&self, key: &Key) -> Result<(), BackendError> {
         self.objects().remove(key);

@@ -9,6 +9,7 @@ mod key;
 mod memory;
 
 use std::io::{self, Read, Write};
+use std::time::SystemTime;
 
 pub use dir::DirBackend;
 pub use key::{Key, KeyError};
@@ -40,6 +41,8 @@ pub struct Listed {
     pub key: Key,
     /// Its size in bytes.
     pub size: u64,
+    /// When it was written, by the store's own clock ([`Backend::now`]).
+    pub modified: SystemTime,
 }
 
 /// What a request costs here, so that a fetch can choose between more requests and more bytes.
@@ -66,6 +69,9 @@ pub trait Backend: Send + Sync {
 
     /// What a request costs here.
     fn cost(&self) -> Cost;
+
+    /// What the store's own clock says: ages are judged by it and never by this machine's.
+    fn now(&self) -> Result<SystemTime, BackendError>;
 
     /// The size of an object; `None` if it does not exist.
     fn size(&self, key: &Key) -> Result<Option<u64>, BackendError>;
@@ -138,7 +144,19 @@ pub enum BackendError {
         /// The bound.
         max: u64,
     },
-    /// The place refused or failed.
+    /// The place asks for other credentials, or allows less.
+    #[error("the store {at} does not allow to {action} `{key}`: {why}")]
+    Denied {
+        /// What was tried.
+        action: &'static str,
+        /// The object.
+        key: Key,
+        /// The store.
+        at: String,
+        /// Its answer, without any secret.
+        why: String,
+    },
+    /// The place failed.
     #[error("cannot {action} `{key}` in the store {at}: {source}")]
     Io {
         /// What was tried.
@@ -164,6 +182,8 @@ impl BackendError {
 #[cfg(test)]
 mod contract {
     //! What every backend must do; each test runs against all of them.
+
+    use std::time::Duration;
 
     use super::*;
 
@@ -239,6 +259,19 @@ mod contract {
             assert_eq!(backend.get(&key("refs/web/1"), 9).unwrap(), b"bb");
             backend.delete(&key("refs/web/1")).unwrap();
             assert_eq!(backend.find(&key("refs/web/1"), 9).unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn the_store_says_when_an_object_was_written_and_what_time_it_is() {
+        each(|backend| {
+            let before = backend.now().unwrap();
+            backend.put_new(&key("a/b"), b"x", Access::Public).unwrap();
+            let listed = backend.list(&key("a")).unwrap();
+            // File systems and protocols round down, to a second at worst.
+            let after = backend.now().unwrap();
+            assert!(listed[0].modified + Duration::from_secs(2) >= before);
+            assert!(listed[0].modified <= after + Duration::from_secs(2));
         });
     }
 

@@ -79,6 +79,9 @@ impl Backend for Faulty {
     fn cost(&self) -> Cost {
         self.inner.cost()
     }
+    fn now(&self) -> Result<std::time::SystemTime, BackendError> {
+        self.inner.now()
+    }
     fn size(&self, key: &Key) -> Result<Option<u64>, BackendError> {
         self.inner.size(key)
     }
