@@ -2,6 +2,7 @@
 
 mod app;
 pub mod keys;
+pub mod remote;
 mod state;
 mod store;
 
@@ -12,7 +13,7 @@ use landfall_store::Name;
 use landfall_store::location::StoreLocation;
 
 pub use app::{AppConfig, OnEnvChange, StartOverride};
-pub use state::{History, StateConfig, StateLocation};
+pub use state::{Access, History, Repository, StateConfig, StateLocation, WebhookConfig};
 
 use crate::document::{Document, Notation, Problem, Table, Value, parse_toml};
 
@@ -90,16 +91,18 @@ pub struct HostConfig {
     pub cache_max_bytes: Option<u64>,
     /// Whose signatures count; empty: none is asked for.
     pub trust: Trust,
+    /// Where the git server may say that the state changed.
+    pub webhook: Option<WebhookConfig>,
     /// Whether this host runs migrate steps; one that does not waits for their `check`.
     pub migrator: bool,
     /// The apps of this host; absent: every app of its environment.
     pub apps: Option<BTreeMap<Name, AppConfig>>,
 }
 
-/// `[trust]`: kept for the judge of state; nothing is verified here.
+/// `[trust]`: for the judge of state; nothing is verified here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trust {
-    /// Principals who may change the state.
+    /// Principals who may change the state; empty: all of `allowed_signers`.
     pub operators: Vec<String>,
     /// Principals who may sign artifacts.
     pub builders: Vec<String>,
@@ -141,6 +144,7 @@ impl HostConfig {
             state: None,
             cache_max_bytes: None,
             trust: Trust::default(),
+            webhook: None,
             migrator: true,
             apps: None,
         })
@@ -181,6 +185,7 @@ fn config(root: &Value<'_>, base: &Path, host_name: &str) -> Result<HostConfig, 
         state: table.read("state", |value| state::read(value, base))?,
         cache_max_bytes: table.read("cache", cache)?.flatten(),
         trust: table.read("trust", |value| trust(value, base))?.unwrap_or_default(),
+        webhook: table.read("webhook", |value| state::webhook(value, base))?,
         migrator: table.read("migrator", Value::boolean)?.unwrap_or(true),
         apps: table.read("apps", app::read_all)?,
     })
