@@ -21,6 +21,7 @@ pub mod fsio;
 mod inflate;
 pub mod json;
 pub mod layout;
+pub mod lease;
 pub mod limits;
 pub mod location;
 pub mod locator;
@@ -40,6 +41,7 @@ pub mod scan;
 #[cfg(feature = "schema")]
 mod schema;
 mod store;
+pub mod sweep;
 pub mod tag;
 pub mod tree;
 pub mod union;
