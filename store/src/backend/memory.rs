@@ -36,6 +36,10 @@ impl Upload for MemoryUpload<'_> {
         objects.insert(key.clone(), (self.1, SystemTime::now()));
         Ok(Put::Stored)
     }
+
+    fn overwrite(self: Box<Self>, key: &Key) -> Result<(), BackendError> {
+        self.0.replace(key, &self.1)
+    }
 }
 
 impl Backend for MemoryBackend {

@@ -76,6 +76,10 @@ pub enum Opened<'a> {
 pub trait Upload: Write + Send {
     /// Makes the bytes written so far the object `key`, unless it exists. Durable when it returns.
     fn commit(self: Box<Self>, key: &Key) -> Result<Put, BackendError>;
+
+    /// Makes the bytes written so far the object `key`, whether it exists or not: readers see the old bytes or
+    /// the new ones, and its age begins now. For bytes that are the same unless the old ones are damaged.
+    fn overwrite(self: Box<Self>, key: &Key) -> Result<(), BackendError>;
 }
 
 /// A place for objects.
@@ -278,6 +282,23 @@ mod contract {
             assert_eq!(backend.put_new(&key("a/b"), b"one", Access::Public).unwrap(), Put::Stored);
             assert_eq!(backend.put_new(&key("a/b"), b"two", Access::Public).unwrap(), Put::Existed);
             assert_eq!(backend.get(&key("a/b"), 9).unwrap(), b"one");
+        });
+    }
+
+    #[test]
+    fn an_overwritten_object_has_the_new_bytes_and_begins_its_age_anew() {
+        each(|backend| {
+            backend.put_new(&key("a/b"), b"one", Access::Public).unwrap();
+            let before = backend.list(&key("a")).unwrap()[0].modified;
+            for (name, bytes) in [("a/b", b"two"), ("a/c", b"new")] {
+                let mut upload = backend.begin(Some(&key("a")), Access::Private).unwrap();
+                upload.write_all(bytes).unwrap();
+                upload.overwrite(&key(name)).unwrap();
+                assert_eq!(backend.get(&key(name), 9).unwrap(), bytes);
+            }
+            let listed = backend.list(&key("a")).unwrap();
+            assert_eq!(listed.len(), 2);
+            assert!(listed[0].modified >= before);
         });
     }
 
