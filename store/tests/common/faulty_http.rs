@@ -50,6 +50,8 @@ pub enum Fault {
     IgnoreRange,
     /// The same without a length, in chunks.
     IgnoreRangeChunked,
+    /// The whole object with status 200, and the connection ends after so many bytes of it.
+    IgnoreRangeCut(usize),
     /// The right bytes, said to be compressed.
     Encoded,
     /// A body so many bytes shorter, with a matching length.
@@ -295,7 +297,8 @@ impl Shared {
         let Some(object) = self.object(&request.path) else {
             return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
         };
-        let whole = matches!(fault, Fault::IgnoreRange | Fault::IgnoreRangeChunked);
+        let whole =
+            matches!(fault, Fault::IgnoreRange | Fault::IgnoreRangeChunked | Fault::IgnoreRangeCut(_));
         let (head, body) = match request.range.filter(|_| !whole) {
             Some((first, last)) => match ranged(&object, first, last, fault) {
                 Some(part) => part,
@@ -339,7 +342,7 @@ impl Shared {
                 body.chunks(1000).try_for_each(|part| self.chunk(stream, part))?;
                 stream.write_all(b"0\r\n\r\n")
             }
-            Fault::Cut(after) => {
+            Fault::Cut(after) | Fault::IgnoreRangeCut(after) => {
                 self.send(stream, &body[..body.len().min(*after)])?;
                 Err(io::Error::other("cut"))
             }
