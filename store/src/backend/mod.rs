@@ -3,18 +3,24 @@
 //! Every call blocks. A backend moves bytes and promises durability; it never judges content, because whoever
 //! reads an object verifies it against its name. Network backends fit the same trait.
 
+mod client;
 mod dir;
+mod http;
 mod key;
 #[cfg(test)]
 mod memory;
+mod mirrored;
+mod runtime;
 
 use std::io::{self, Read, Write};
 use std::time::SystemTime;
 
 pub use dir::DirBackend;
+pub use http::{HttpBackend, Patience};
 pub use key::{Key, KeyError};
 #[cfg(test)]
 pub(crate) use memory::MemoryBackend;
+pub use mirrored::MirroredBackend;
 
 /// Who may read an object where the backend knows users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +56,20 @@ pub struct Listed {
 pub struct Cost {
     /// Requests worth having in flight.
     pub parallel: usize,
+    /// Of these, for one object. May change while a place is used: it is asked before each request.
+    pub per_object: usize,
     /// Unwanted bytes that are cheaper to read than another request.
     pub gap_bytes: u64,
     /// Bytes after which another request costs nothing that matters.
     pub run_bytes: u64,
+}
+
+/// An answer to [`Backend::open`].
+pub enum Opened<'a> {
+    /// The bytes that were asked for.
+    Part(Box<dyn Read + Send + 'a>),
+    /// The object from its first byte to its last: this place has no ranges.
+    Whole(Box<dyn Read + Send + 'a>),
 }
 
 /// An object being written. Dropped without [`Upload::commit`], it never existed.
@@ -82,6 +98,18 @@ pub trait Backend: Send + Sync {
 
     /// A stream of `length` bytes of an object from `offset` on; it ends early if the object does.
     fn read(&self, key: &Key, offset: u64, length: u64) -> Result<Box<dyn Read + Send + '_>, BackendError>;
+
+    /// Like [`read`](Self::read), for whoever may have use for the rest of the object: a place without ranges
+    /// gives it whole, once, instead of throwing away what was not asked for.
+    fn open(&self, key: &Key, offset: u64, length: u64) -> Result<Opened<'_>, BackendError> {
+        self.read(key, offset, length).map(Opened::Part)
+    }
+
+    /// Told that what it just gave under `key` is not what its name says. Whether the next read comes from
+    /// another place, so that it is worth asking again.
+    fn mistrust(&self, _key: &Key) -> bool {
+        false
+    }
 
     /// Begins a new immutable object below the directory `under` (`None`: at the top). Its key may depend on
     /// its bytes.
@@ -167,6 +195,14 @@ pub enum BackendError {
         /// Its answer, without any secret.
         why: String,
     },
+    /// The place cannot be used as it is configured. Nothing was asked of it.
+    #[error("the store {at} cannot be used: {why}")]
+    Setup {
+        /// The store.
+        at: String,
+        /// What is missing or wrong, without any secret.
+        why: String,
+    },
     /// The place failed.
     #[error("cannot {action} `{key}` in the store {at}: {source}")]
     Io {
@@ -182,6 +218,11 @@ pub enum BackendError {
 }
 
 impl BackendError {
+    /// Whether the place can never do this, however often it is asked.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::Unsupported)
+    }
+
     pub(crate) fn io(action: &'static str, key: &Key, at: String, source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::NotFound {
             return Self::NotFound { key: key.clone(), at };

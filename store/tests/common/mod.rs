@@ -5,6 +5,7 @@
 
 pub mod faulty;
 pub mod model;
+pub mod faulty_http;
 
 use std::collections::HashMap;
 use std::io::{self, Read};
