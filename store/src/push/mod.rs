@@ -263,8 +263,7 @@ impl<'a> Push<'a> {
 
     /// The list is of no use with the frames of another level or version, so it is written only beside its own.
     fn put_segments(&mut self, id: TreeId, text: &[u8]) -> Result<(), StoreError> {
-        let (stored, list) =
-            segments::encode(text, id, self.options.level).map_err(StoreError::Compress)?;
+        let (stored, list) = segments::encode(text, id, self.options.level).map_err(StoreError::Compress)?;
         let key = layout::tree(&id);
         let backend = self.store.backend();
         let own = match backend.size(&key)? {

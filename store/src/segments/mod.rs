@@ -15,6 +15,7 @@ mod assembly;
 use std::ops::Range;
 
 pub use assembly::{Assembly, Span};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::TreeId;
@@ -126,16 +127,16 @@ fn begins(hashes: &[u64], index: usize) -> bool {
 
 /// The stored form of a tree in segments, and the list of them.
 pub fn encode(text: &[u8], tree: TreeId, level: i32) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
-    let mut stored = Vec::with_capacity(text.len() / 3);
-    let mut wire = Wire { v: 1, tree, ids: String::new(), bytes: Vec::new() };
-    for range in cut(text) {
-        let segment = &text[range];
-        let frame = deflate(segment, level)?;
-        for byte in SegmentId::of(segment).0 {
-            wire.ids.push_str(&format!("{byte:02x}"));
-        }
+    let frames: Vec<(SegmentId, Vec<u8>)> = cut(text)
+        .into_par_iter()
+        .map(|range| Ok((SegmentId::of(&text[range.clone()]), deflate(&text[range], level)?)))
+        .collect::<std::io::Result<_>>()?;
+    let mut stored = Vec::with_capacity(frames.iter().map(|(_, frame)| frame.len()).sum());
+    let mut wire = Wire { v: 1, tree, ids: String::new(), bytes: Vec::with_capacity(frames.len()) };
+    for (id, frame) in &frames {
+        wire.ids.extend(id.0.iter().map(|byte| format!("{byte:02x}")));
         wire.bytes.push(u32::try_from(frame.len()).map_err(std::io::Error::other)?);
-        stored.extend_from_slice(&frame);
+        stored.extend_from_slice(frame);
     }
     let list = deflate(&serde_json::to_vec(&wire)?, LEVEL)?;
     Ok((stored, list))
