@@ -56,3 +56,9 @@ pub const TOMBSTONE_KEYS_MAX: usize = 250_000;
 pub const TOMBSTONE_BYTES_MAX: u64 = 32 << 20;
 /// Uncompressed bytes of a tombstone: [`TOMBSTONE_KEYS_MAX`] keys of the longest kind, a delta's.
 pub const TOMBSTONE_RAW_BYTES_MAX: usize = 64 << 20;
+/// Files from which on a tree is stored in segments: a smaller one is not worth another round trip.
+pub const SEGMENTED_FILES_MIN: u64 = 1_024;
+/// Ranges in which the segments of one tree are read: as many as of one pack.
+pub const TREE_RANGES_MAX: usize = 8;
+/// Uncompressed bytes of a list of segments: a million entries, cut every 65, at 19 bytes each.
+pub const SEGMENT_LIST_RAW_BYTES_MAX: usize = 512 << 10;
