@@ -21,6 +21,7 @@ pub mod fsio;
 mod inflate;
 pub mod json;
 pub mod layout;
+pub mod lease;
 pub mod limits;
 pub mod location;
 pub mod locator;
@@ -39,7 +40,9 @@ pub mod repair;
 pub mod scan;
 #[cfg(feature = "schema")]
 mod schema;
+pub mod segments;
 mod store;
+pub mod sweep;
 pub mod tag;
 pub mod tree;
 pub mod union;

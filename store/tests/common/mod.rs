@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests fails by panicking")]
 
 pub mod faulty;
+pub mod faulty_http;
+pub mod model;
 
 use std::collections::HashMap;
 use std::io::{self, Read};
