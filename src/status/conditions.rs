@@ -196,7 +196,9 @@ impl Said<'_> {
             SourceView::Unreachable(wrong) => {
                 let silent = self.view.origin.as_ref().and_then(|origin| origin.stale_since(self.view.now));
                 let (reason, what) = match silent {
-                    Some(since) => (STALE, format!("{}; the last answer was at {}", wrong.message, time(since))),
+                    Some(since) => {
+                        (STALE, format!("{}; the last answer was at {}", wrong.message, time(since)))
+                    }
                     None => (wrong.reason.as_str(), wrong.message.clone()),
                 };
                 self.say(Kind::SourceReady, ConditionStatus::False, reason, what);

@@ -237,7 +237,9 @@ impl Status {
 
     /// Whether the state may be an old one: nobody has renewed it, or its repository has not answered for too long.
     pub fn is_stale(&self) -> bool {
-        let stale = |condition: &Condition| condition.kind == Kind::SourceReady && condition.reason == conditions::STALE;
+        let stale = |condition: &Condition| {
+            condition.kind == Kind::SourceReady && condition.reason == conditions::STALE
+        };
         self.conditions.iter().any(stale)
     }
 

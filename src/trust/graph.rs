@@ -179,7 +179,25 @@ mod tests {
         }
     }
 
-    /// Where contents come from: every content of the head is one that a deciding commit brought, or the floor's.
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
+
+        /// What this is all for: whatever is accepted after a floor holds what the floor held, or what a commit
+        /// brought that had to be signed.
+        #[test]
+        fn no_content_comes_in_that_nobody_had_to_sign(world in world(), floor in any::<prop::sample::Index>()) {
+            let head = world.0.len() - 1;
+            let before = world.ancestors(head);
+            let candidates: Vec<usize> = before.iter().copied().collect();
+            let floor = candidates[floor.index(candidates.len())];
+            let old = world.ancestors(floor);
+            let content = |at: usize| world.0[at].1;
+            let signed = before.difference(&old).filter(|at| world.needs_a_signature(**at)).map(|at| content(*at));
+            let allowed: HashSet<Option<u8>> = signed.chain([content(floor)]).collect();
+            prop_assert!(allowed.contains(&content(head)), "head holds {:?}, floor {floor} of {:?}", content(head), &world);
+        }
+    }
+
     #[test]
     fn a_merge_never_brings_back_what_was_accepted_before() {
         // 0 (old) ← 1 (new, accepted); 2 merges 1 with 0 and takes the old content.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{History, HostConfig};
 use crate::desired::{Place, Suspension};
 use crate::disk::RealDisk;
+use crate::failpoint::{Accepting, accepting};
 use crate::host::Host;
 use crate::layout::AppDir;
 use crate::plan::Desired;
@@ -360,7 +361,10 @@ pub fn keep(host: &Host, accepted: &Accepted) -> Result<(), RecordError> {
         signed_by: accepted.signed_by.clone(),
         waivers: accepted.waivers.clone(),
     };
-    sealed::write(&RealDisk, &host.root.accepted(), &kept)
+    accepting(Accepting::Before);
+    sealed::write(&RealDisk, &host.root.accepted(), &kept)?;
+    accepting(Accepting::After);
+    Ok(())
 }
 
 /// Whether there is nothing to write down between two of them.

@@ -62,7 +62,8 @@ pub fn run(args: &StatusArgs, context: &Context) -> Outcome {
             report.say(format!("next: landfall deploy <app> {} <version>", seen.looking.environment));
         }
     });
-    let fine = !seen.items.is_empty() && seen.items.iter().all(|item| item.is_synced_and_healthy() && !item.is_stale());
+    let fine = !seen.items.is_empty()
+        && seen.items.iter().all(|item| item.is_synced_and_healthy() && !item.is_stale());
     Ok(if args.check && !fine { Exit::Differs } else { Exit::Done })
 }
 
