@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::git::{Forge, Http, Manners, sshd};
+use support::git::{Forge, Http, Manners, elsewhere, sshd};
 use support::host::Said;
 use support::{Host, Source};
 
@@ -60,7 +60,7 @@ fn b21_what_is_no_small_regular_file_is_not_read() {
         forge.push();
     };
     let secret = forge.dir().join("secret");
-    std::fs::write(&secret, "{\"apiVersion\": \"landfall/v1\", \"apps\": {}}").unwrap();
+    std::fs::write(&secret, elsewhere(1)).unwrap();
     with(&|| std::os::unix::fs::symlink(&secret, &file).unwrap());
     fails(&host, "FileRefused");
     with(&|| {
@@ -82,7 +82,7 @@ fn b21_what_is_no_small_regular_file_is_not_read() {
     fails(&host, "FileNotFound");
     // A file that may be executed, or has the line ends of another system, is a file.
     with(&|| {
-        std::fs::write(&file, "{\"apiVersion\": \"landfall/v1\",\r\n\"apps\": {}}\r\n").unwrap();
+        std::fs::write(&file, elsewhere(1).replace(',', ",\r\n")).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     });
     once(&host).expect_code(0);
@@ -111,7 +111,7 @@ fn b20_hooks_submodules_filters_and_attributes_of_a_repository_do_nothing() {
     std::fs::write(work.join(".gitattributes"), "* filter=evil diff=evil\n").unwrap();
     std::fs::write(
         work.join(".gitmodules"),
-        format!("[submodule \"x\"]\n\tpath = x\n\turl = ext::sh -c {touch:?}\n\tupdate = !{touch}\n"),
+        format!("[submodule \"x\"]\n\tpath = x\n\turl = ext::sh -c {touch:?}\n"),
     )
     .unwrap();
     std::fs::create_dir_all(work.join("git-config")).unwrap();
@@ -135,6 +135,17 @@ fn b20_hooks_submodules_filters_and_attributes_of_a_repository_do_nothing() {
         .env("GIT_EXEC_PATH", "/nowhere")
         .env("GIT_TRACE", "/dev/stderr");
     Said::of(command.output().unwrap()).expect_code(0);
+    assert!(!marker.exists(), "something of the repository was run");
+    // What no git should ever be sent is not even stored.
+    let evil = format!("[submodule \"x\"]\n\tpath = x\n\turl = x\n\tupdate = !{touch}\n");
+    std::fs::write(work.join(".gitmodules"), evil).unwrap();
+    forge.commit("worse");
+    forge.git(&["push", "--quiet", "--force", "--no-verify", "origin", "HEAD:refs/heads/main"]);
+    std::fs::remove_file(&marker).ok();
+    assert!(fails(&host, "GitOperationFailed").out.contains("disallowed submodule update"));
+    forge.git(&["push", "--quiet", "--force", "--no-verify", "origin", "HEAD~1:refs/heads/main"]);
+    std::fs::remove_file(&marker).ok();
+    once(&host).expect_code(0);
     assert!(!marker.exists(), "something of the repository was run");
     let cache = host.root().join("cache/state.git");
     assert!(
@@ -201,7 +212,7 @@ fn a_lock_a_corrupt_object_or_another_repository_in_the_cache_is_thrown_away_and
     ];
     for (number, (what, damage)) in damages.iter().enumerate() {
         damage();
-        forge.write(&format!("{{\"apiVersion\": \"landfall/v1\", \"serial\": {number}, \"apps\": {{}}}}"));
+        forge.write(&elsewhere(number as u64 + 1));
         let head = forge.commit(what);
         forge.push();
         let said = once(&host);
@@ -233,7 +244,7 @@ fn b23_git_killed_at_fifty_moments_never_blocks_the_next_look() {
     let whole = began.elapsed();
     let mut killed = 0;
     for moment in 0..50_u32 {
-        forge.write(&format!("{{\"apiVersion\": \"landfall/v1\", \"serial\": {moment}, \"apps\": {{}}}}"));
+        forge.write(&elsewhere(u64::from(moment) + 1));
         let head = forge.commit("next");
         forge.push();
         // From at once to a little more than a whole look takes; `timeout 0` would be no limit.

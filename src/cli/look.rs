@@ -19,6 +19,7 @@ use crate::record::RecordError;
 use crate::record::refused::Refused;
 use crate::record::source::SourceRecord;
 use crate::source::Source;
+use crate::source::file::FileSource;
 use crate::status::{Around, Origin, SourceView};
 use crate::watch::{self, Accepted, AgentError, Shared, Site, StateProblem};
 
@@ -183,8 +184,7 @@ fn state(context: &Context, host: &Host) -> Result<State, CliError> {
     };
     let problem = match watch::of_file(file, last.as_ref()) {
         Ok(newest) => {
-            let (source, commit) =
-                (newest.view(Timestamp::now()), super::io_runtime()?.block_on(file.commit()));
+            let (source, commit) = (newest.view(Timestamp::now()), commit_of(file));
             return Ok(State { accepted: Some(newest), source, origin: None, commit });
         }
         Err(problem) => problem,
@@ -194,6 +194,12 @@ fn state(context: &Context, host: &Host) -> Result<State, CliError> {
         problem => problem.view(),
     };
     Ok(State { accepted: last, source, origin: None, commit })
+}
+
+/// The commit whose content the file has. On a thread of its own: `status` looks from within a runtime.
+fn commit_of(file: &FileSource) -> Option<String> {
+    let asked = || super::io_runtime().ok()?.block_on(file.commit());
+    std::thread::scope(|scope| scope.spawn(asked).join()).ok().flatten()
 }
 
 /// How the repository was last found.

@@ -48,6 +48,7 @@ pub struct HookError {
 /// An open hook. Dropping it closes it.
 #[derive(Debug)]
 pub struct Hook {
+    config: WebhookConfig,
     address: SocketAddr,
     serving: tokio::task::JoinHandle<()>,
 }
@@ -64,7 +65,12 @@ impl Hook {
             refused: Cell::default(),
             told: Cell::default(),
         });
-        Ok(Self { address, serving: tokio::task::spawn_local(serve(listener, desk)) })
+        Ok(Self { config: config.clone(), address, serving: tokio::task::spawn_local(serve(listener, desk)) })
+    }
+
+    /// What it was opened with.
+    pub const fn config(&self) -> &WebhookConfig {
+        &self.config
     }
 
     /// Where it listens.

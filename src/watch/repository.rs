@@ -87,9 +87,13 @@ impl Agent {
 
     /// Lets a git server call, if host.toml says so. Without it the poll finds everything, later.
     pub(super) async fn open_hook(&mut self) {
+        let wanted = self.settings.host.config.webhook.as_ref();
+        if self.hook.as_ref().map(Hook::config) == wanted {
+            return;
+        }
         // The old one first: it may listen where the new one shall.
         self.hook = None;
-        let Some(config) = &self.settings.host.config.webhook else { return };
+        let Some(config) = wanted else { return };
         match Hook::open(config, self.call.clone()).await {
             Ok(hook) => {
                 info!(address = %hook.address(), "web hooks are heard");

@@ -32,7 +32,7 @@ impl Forge {
         forge.run(&forge.dir, "git", &["init", "--quiet", "-b", "main", "work"]);
         forge.run(&forge.bare(), "git", &["config", "http.receivepack", "true"]);
         forge.git(&["remote", "add", "origin", &forge.bare().to_string_lossy()]);
-        forge.write("{\"apiVersion\": \"landfall/v1\", \"apps\": {}}");
+        forge.write(&elsewhere(0));
         forge.commit("Begin");
         forge.push();
         forge
@@ -157,6 +157,11 @@ pub fn signing(key: &Path) -> [String; 4] {
         "-c".to_owned(),
         format!("user.signingkey={}", key.display()),
     ]
+}
+
+/// A state that asks nothing of a host in `prod`: there, a reconciliation is one look.
+pub fn elsewhere(serial: u64) -> String {
+    wanting("web", "elsewhere", &format!("b3:{}", "0".repeat(64)), Some(serial))
 }
 
 /// A state that names one artifact.
