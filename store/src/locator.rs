@@ -102,14 +102,25 @@ pub fn encode(tree: &Tree, id: TreeId, generation: u64, places: &Places) -> Resu
     deflate(&text, LEVEL).map_err(|error| fail(error.to_string()))
 }
 
-/// Reads the locator of a tree; every number is checked, nothing is believed.
-pub fn decode(bytes: &[u8], tree: &Tree, id: TreeId) -> Result<Places, LocatorError> {
+/// Whether bytes have the form of this tree's locator. What they say of contents is for its readers to check.
+pub(crate) fn check(bytes: &[u8], id: TreeId) -> Result<(), LocatorError> {
+    read(bytes, id).map(drop)
+}
+
+fn read(bytes: &[u8], id: TreeId) -> Result<Wire, LocatorError> {
     let fail = |why: String| LocatorError { tree: id, why };
     let text = inflate(bytes, LOCATOR_RAW_BYTES_MAX).map_err(|error| fail(error.to_string()))?;
     let wire: Wire = serde_json::from_slice(&text).map_err(|error| fail(error.to_string()))?;
     if wire.v != 1 || wire.tree != id {
         return Err(fail("it is for another tree, or from a newer landfall".to_owned()));
     }
+    Ok(wire)
+}
+
+/// Reads the locator of a tree; every number is checked, nothing is believed.
+pub fn decode(bytes: &[u8], tree: &Tree, id: TreeId) -> Result<Places, LocatorError> {
+    let fail = |why: String| LocatorError { tree: id, why };
+    let wire = read(bytes, id)?;
     let blobs = stored_blobs(tree);
     if wire.objs.len() != blobs.len() * 2 {
         return Err(fail(format!("{} contents instead of {}", wire.objs.len() / 2, blobs.len())));

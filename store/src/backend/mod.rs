@@ -11,11 +11,12 @@ mod key;
 mod memory;
 mod mirrored;
 mod runtime;
+pub mod wire;
 
 use std::io::{self, Read, Write};
 use std::time::SystemTime;
 
-pub use dir::DirBackend;
+pub use dir::{DirBackend, DirObject, DirUpload, Room};
 pub use http::{HttpBackend, Patience};
 pub use key::{Key, KeyError};
 #[cfg(test)]
