@@ -34,7 +34,7 @@ be changed without a gap. Token and certificate files are read again when they c
 #[command(after_help = EXAMPLES)]
 pub struct Serve {
     /// The store's directory [default: the store of every command].
-    #[arg(value_name = "DIR", conflicts_with = "store")]
+    #[arg(value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Address and port; port 0 takes a free one, which is printed.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]

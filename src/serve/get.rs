@@ -51,8 +51,8 @@ fn complain(key: &Key, refusal: &Refusal) {
     }
 }
 
-/// The strong entity tag: the object's own hash where it never changes, else its bytes' hash now. So it is the
-/// same on every server that has the same bytes.
+/// The strong entity tag: the hash of the object's bytes, which its key has where all its copies have the same.
+/// So it is the same on every server that has the same bytes.
 pub(super) fn tag(kind: &ObjectKind, object: &DirObject) -> std::io::Result<String> {
     Ok(match kind.digest() {
         Some(digest) => format!("\"{digest}\""),
@@ -123,10 +123,8 @@ impl Found {
         put(&mut headers, header::LAST_MODIFIED, modified.to_owned());
         // A shared cache must not give to others what needed a token.
         let who = if gates.read || self.object.access == Access::Private { "private" } else { "public" };
-        let cache = match self.kind.digest() {
-            Some(_) => format!("{who}, {FOR_EVER}"),
-            None => "no-cache".to_owned(),
-        };
+        let cache =
+            if self.kind.is_immutable() { format!("{who}, {FOR_EVER}") } else { "no-cache".to_owned() };
         put(&mut headers, header::CACHE_CONTROL, cache);
         headers
     }

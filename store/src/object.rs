@@ -14,12 +14,13 @@ use crate::inflate::inflating;
 use crate::layout;
 use crate::limits::{
     ARTIFACT_BYTES_MAX, FILE_BYTES_MAX, LOCATOR_RAW_BYTES_MAX, PACK_DIRECTORY_BYTES_MAX, RECORD_BYTES_MAX,
-    TREE_BYTES_MAX,
+    SEGMENT_LIST_RAW_BYTES_MAX, TREE_BYTES_MAX,
 };
 use crate::locator;
 use crate::name::{Name, Version};
 use crate::pack::Directory;
 use crate::refs::Reference;
+use crate::segments::SegmentList;
 use crate::store::check_record;
 
 const OTHER_HASH: &str = "their hash is another";
@@ -33,6 +34,8 @@ pub enum ObjectKind {
     Artifact(ArtifactId),
     /// A tree, compressed.
     Tree(TreeId),
+    /// The segments of a large tree.
+    Segments(TreeId),
     /// A pack.
     Pack(PackId),
     /// A copy of a pack's directory.
@@ -83,6 +86,7 @@ impl ObjectKind {
         match key.top()?.as_str() {
             "artifacts" => id("json").map(|id| Self::Artifact(ArtifactId(id))),
             "trees" => id("zst").map(|id| Self::Tree(TreeId(id))),
+            "segments" => id("list").map(|id| Self::Segments(TreeId(id))),
             "loc" => id("json.zst").map(|id| Self::Locator(TreeId(id))),
             "packs" => id("lfp")
                 .map(|id| Self::Pack(PackId(id)))
@@ -102,6 +106,7 @@ impl ObjectKind {
             Self::Record => layout::record(),
             Self::Artifact(id) => layout::artifact(id),
             Self::Tree(id) => layout::tree(id),
+            Self::Segments(id) => layout::segments(id),
             Self::Pack(id) => layout::pack(id),
             Self::Index(id) => layout::index(id),
             Self::Locator(id) => layout::locator(id),
@@ -115,6 +120,7 @@ impl ObjectKind {
             Self::Record => "record",
             Self::Artifact(_) => "artifact",
             Self::Tree(_) => "tree",
+            Self::Segments(_) => "segments",
             Self::Pack(_) => "pack",
             Self::Index(_) => "index",
             Self::Locator(_) => "locator",
@@ -122,19 +128,23 @@ impl ObjectKind {
         }
     }
 
-    /// The hash that stands for its bytes, where it never changes.
+    /// The hash that its bytes have in every store. What is stored compressed may have other bytes elsewhere.
     pub const fn digest(&self) -> Option<&Digest> {
         match self {
             Self::Artifact(id) => Some(&id.0),
-            Self::Tree(id) => Some(&id.0),
-            Self::Pack(id) | Self::Index(id) => Some(&id.0),
-            Self::Record | Self::Locator(_) | Self::Reference(..) => None,
+            Self::Pack(id) => Some(&id.0),
+            _ => None,
         }
     }
 
-    /// Whether it may be replaced by other bytes. The record is made once.
+    /// Whether it may be replaced by something else. The record is made once.
     pub const fn is_mutable(&self) -> bool {
         matches!(self, Self::Locator(_) | Self::Reference(..))
+    }
+
+    /// Whether a copy of it can be kept for ever: its key says what it is.
+    pub const fn is_immutable(&self) -> bool {
+        !self.is_mutable() && !matches!(self, Self::Record)
     }
 
     /// Whether cleaning may remove it. Without its record a store is none.
@@ -149,6 +159,7 @@ impl ObjectKind {
             Self::Artifact(_) => ARTIFACT_BYTES_MAX as u64,
             Self::Tree(_) => TREE_BYTES_MAX as u64,
             Self::Index(_) => PACK_DIRECTORY_BYTES_MAX,
+            Self::Segments(_) => SEGMENT_LIST_RAW_BYTES_MAX as u64,
             Self::Locator(_) => LOCATOR_RAW_BYTES_MAX as u64,
             // One file of a layer may fill a pack alone.
             Self::Pack(_) => FILE_BYTES_MAX,
@@ -166,6 +177,9 @@ impl ObjectKind {
             Self::Tree(id) => prove_tree(content, id),
             Self::Index(pack) => return prove_index(&key, &whole().map_err(other)?, pack, store),
             Self::Record => whole().and_then(|bytes| check_record(&bytes)),
+            Self::Segments(tree) => whole().and_then(|bytes| {
+                SegmentList::decode(&bytes, *tree).map(drop).map_err(|error| error.to_string())
+            }),
             Self::Artifact(id) => whole().and_then(|bytes| prove_artifact(&bytes, id)),
             Self::Locator(tree) => {
                 whole().and_then(|bytes| locator::check(&bytes, *tree).map_err(|error| error.to_string()))
