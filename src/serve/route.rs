@@ -196,7 +196,7 @@ mod tests {
         ] {
             let status =
                 |result: Result<(), Refusal>| result.err().map_or(0, |refusal| refusal.status().as_u16());
-            let asked = |method, route| status(authorize(gates, caller, &method, route));
+            let asked = |method: Method, route: &Route| status(authorize(gates, caller, &method, route));
             let all = (
                 asked(Method::GET, &pack()),
                 asked(Method::GET, &list),
