@@ -12,9 +12,10 @@ use crate::digest::{ArtifactId, Digest, PackId, TreeId};
 use crate::fetch;
 use crate::inflate::inflating;
 use crate::layout;
+use crate::lease;
 use crate::limits::{
     ARTIFACT_BYTES_MAX, FILE_BYTES_MAX, LOCATOR_RAW_BYTES_MAX, PACK_DIRECTORY_BYTES_MAX, RECORD_BYTES_MAX,
-    SEGMENT_LIST_RAW_BYTES_MAX, TREE_BYTES_MAX,
+    SEGMENT_LIST_RAW_BYTES_MAX, TOMBSTONE_BYTES_MAX, TREE_BYTES_MAX,
 };
 use crate::locator;
 use crate::name::{Name, Version};
@@ -22,6 +23,7 @@ use crate::pack::Directory;
 use crate::refs::Reference;
 use crate::segments::SegmentList;
 use crate::store::check_record;
+use crate::sweep;
 
 const OTHER_HASH: &str = "their hash is another";
 
@@ -44,6 +46,12 @@ pub enum ObjectKind {
     Locator(TreeId),
     /// What a version of an app is.
     Reference(Name, Version),
+    /// The note of a writer, by its name.
+    Lease(String),
+    /// The note of a run of the collection that removes objects, by the run's name.
+    Sweeping(String),
+    /// What a run of the collection condemned, by the run's name.
+    Tombstone(String),
 }
 
 /// Why bytes are not the object that a key names.
@@ -96,6 +104,12 @@ impl ObjectKind {
                 let version = key.name().strip_suffix(".json")?.parse().ok()?;
                 Some(Self::Reference(app, version))
             }
+            "leases" => Some(Self::Lease(key.name().strip_suffix(".json")?.to_owned())),
+            "gc" => {
+                let run = key.as_str().split('/').nth(1)?.to_owned();
+                let sweeping = layout::is_sweeping(key).then(|| Self::Sweeping(run.clone()));
+                sweeping.or_else(|| layout::is_tombstone(key).then_some(Self::Tombstone(run)))
+            }
             _ => None,
         }
     }
@@ -111,6 +125,9 @@ impl ObjectKind {
             Self::Index(id) => layout::index(id),
             Self::Locator(id) => layout::locator(id),
             Self::Reference(app, version) => layout::reference(app, version),
+            Self::Lease(name) => layout::lease(name),
+            Self::Sweeping(run) => layout::sweeping(run),
+            Self::Tombstone(run) => layout::tombstone(run),
         }
     }
 
@@ -125,6 +142,9 @@ impl ObjectKind {
             Self::Index(_) => "index",
             Self::Locator(_) => "locator",
             Self::Reference(..) => "reference",
+            Self::Lease(_) => "lease",
+            Self::Sweeping(_) => "sweeping",
+            Self::Tombstone(_) => "tombstone",
         }
     }
 
@@ -139,12 +159,12 @@ impl ObjectKind {
 
     /// Whether it may be replaced by something else. The record is made once.
     pub const fn is_mutable(&self) -> bool {
-        matches!(self, Self::Locator(_) | Self::Reference(..))
+        matches!(self, Self::Locator(_) | Self::Reference(..) | Self::Lease(_) | Self::Sweeping(_))
     }
 
-    /// Whether a copy of it can be kept for ever: its key says what it is.
+    /// Whether a cache may keep a copy of it for ever: its key says what it is, and hosts read it.
     pub const fn is_immutable(&self) -> bool {
-        !self.is_mutable() && !matches!(self, Self::Record)
+        !self.is_mutable() && !matches!(self, Self::Record | Self::Tombstone(_))
     }
 
     /// Whether cleaning may remove it. Without its record a store is none.
@@ -155,7 +175,8 @@ impl ObjectKind {
     /// Bytes that none of its kind exceeds.
     pub const fn bytes_max(&self) -> u64 {
         match self {
-            Self::Record | Self::Reference(..) => RECORD_BYTES_MAX,
+            Self::Record | Self::Reference(..) | Self::Lease(_) | Self::Sweeping(_) => RECORD_BYTES_MAX,
+            Self::Tombstone(_) => TOMBSTONE_BYTES_MAX,
             Self::Artifact(_) => ARTIFACT_BYTES_MAX as u64,
             Self::Tree(_) => TREE_BYTES_MAX as u64,
             Self::Index(_) => PACK_DIRECTORY_BYTES_MAX,
@@ -185,6 +206,8 @@ impl ObjectKind {
                 whole().and_then(|bytes| locator::check(&bytes, *tree).map_err(|error| error.to_string()))
             }
             Self::Reference(..) => whole().and_then(|bytes| check_reference(&bytes)),
+            Self::Lease(_) | Self::Sweeping(_) => whole().and_then(|bytes| lease::check_note(&bytes)),
+            Self::Tombstone(_) => whole().and_then(|bytes| sweep::check_tombstone(&bytes)),
         }
         .map_err(other)
     }
