@@ -135,7 +135,10 @@ fn keys_come_from_a_profile_too() {
         "home/.aws/credentials",
         &format!("[deploy]\naws_access_key_id = {key}\naws_secret_access_key = {SECRET}\n"),
     );
-    host.write("home/.aws/config", &format!("[profile deploy]\nregion = us-east-1\nendpoint_url = {endpoint}\n"));
+    host.write(
+        "home/.aws/config",
+        &format!("[profile deploy]\nregion = us-east-1\nendpoint_url = {endpoint}\n"),
+    );
     let mut list = host.landfall(&["ls", "-o", "json"]);
     let listed = Said::of(list.env("AWS_PROFILE", "deploy").output().unwrap());
     listed.expect_code(0);

@@ -193,7 +193,8 @@ fn metadata_service() -> String {
                 ),
                 other => panic!("{other}"),
             };
-            let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", answer.len());
+            let head =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", answer.len());
             socket.write_all((head + &answer).as_bytes()).unwrap();
         }
     });
