@@ -161,7 +161,7 @@ mod tests {
         bytes.extend_from_slice(b"frames");
         let mut rest = bytes.as_slice();
         assert_eq!(Head::read(&mut rest).unwrap(), sample());
-        assert_eq!((rest, length), (&b"frames"[..], 33));
+        assert_eq!((rest, length), (&b"frames"[..], 31));
     }
 
     #[test]
@@ -192,7 +192,10 @@ mod tests {
             Head { came: Part { raw: TREE_BYTES_MAX as u64 + 1, stored: 1 }, ..sample() },
             Head { came: Part { raw: 1, stored: TREE_BYTES_MAX as u64 + 1 }, ..sample() },
             Head { groups: vec![(Group { new: DELTA_GROUP_BYTES_MAX, old_from: 0, old: 1 }, 1)], ..sample() },
-            Head { groups: vec![(Group { new: 1, old_from: 0, old: 1 }, DELTA_GROUP_BYTES_MAX + 1)], ..sample() },
+            Head {
+                groups: vec![(Group { new: 1, old_from: 0, old: 1 }, DELTA_GROUP_BYTES_MAX + 1)],
+                ..sample()
+            },
             Head { groups: vec![(Group { new: 0, old_from: 0, old: 1 }, 1)], ..sample() },
         ];
         for head in large {
