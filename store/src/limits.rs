@@ -59,3 +59,9 @@ pub const DELTA_GROUPS_MAX: u64 = 4096;
 pub const HINTS_BYTES_MAX: u64 = 64 << 10;
 /// Bases that hints hold for one tree.
 pub const HINTS_BASES_MAX: usize = 8;
+/// Files from which on a tree is stored in segments: a smaller one is not worth another round trip.
+pub const SEGMENTED_FILES_MIN: u64 = 1_024;
+/// Ranges in which the segments of one tree are read: as many as of one pack.
+pub const TREE_RANGES_MAX: usize = 8;
+/// Uncompressed bytes of a list of segments: a million entries, cut every 65, at 19 bytes each.
+pub const SEGMENT_LIST_RAW_BYTES_MAX: usize = 512 << 10;
