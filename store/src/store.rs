@@ -143,7 +143,7 @@ fn new_record() -> std::io::Result<Vec<u8>> {
 }
 
 /// A version 4 UUID.
-fn random_uuid() -> std::io::Result<String> {
+pub(crate) fn random_uuid() -> std::io::Result<String> {
     let mut bytes = [0u8; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     bytes[6] = bytes[6] & 0x0f | 0x40;

@@ -156,6 +156,13 @@ impl dyn Backend + '_ {
         upload.write_all(bytes).map_err(|source| BackendError::io("write", key, self.location(), source))?;
         upload.commit(key)
     }
+
+    /// Writes an immutable object under a key known before, in place of what is there.
+    pub fn overwrite(&self, key: &Key, bytes: &[u8], access: Access) -> Result<(), BackendError> {
+        let mut upload = self.begin(key.top().as_ref(), access)?;
+        upload.write_all(bytes).map_err(|source| BackendError::io("write", key, self.location(), source))?;
+        upload.overwrite(key)
+    }
 }
 
 /// Why a backend could not do what it was asked to.

@@ -35,6 +35,11 @@ pub(crate) fn of_pack(store: &Store, pack: &PackId) -> Result<Directory, StoreEr
     if let Some(directory) = from_index(store, pack)? {
         return Ok(directory);
     }
+    inside_pack(store, pack)
+}
+
+/// The directory inside a pack, whatever its `.idx` says.
+pub(crate) fn inside_pack(store: &Store, pack: &PackId) -> Result<Directory, StoreError> {
     // Once more before it is called damaged: a bit may have flipped on the way.
     match from_trailer(store.backend(), pack)? {
         Ok(directory) => Ok(directory),

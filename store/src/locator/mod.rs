@@ -124,6 +124,12 @@ pub fn encode(tree: &Tree, id: TreeId, generation: u64, places: &Places) -> Resu
     deflate(&text, LEVEL).map_err(|error| fail(error.to_string()))
 }
 
+/// How often a locator was written anew; `None` if it cannot be read.
+pub(crate) fn generation(bytes: &[u8]) -> Option<u64> {
+    let text = inflate(bytes, LOCATOR_RAW_BYTES_MAX).ok()?;
+    serde_json::from_slice::<Wire>(&text).ok().map(|wire| wire.generation)
+}
+
 /// Reads the locator of a tree; every number is checked, nothing is believed.
 pub fn decode(bytes: &[u8], tree: &Tree, id: TreeId) -> Result<Places, LocatorError> {
     let fail = |why: &str| LocatorError { tree: id, why: why.to_owned() };
