@@ -388,6 +388,8 @@ impl<'a> Push<'a> {
         let Some(deltas) = self.options.deltas else { return Ok(Vec::new()) };
         let maker = delta::Maker {
             store: self.store,
+            lease: self.lease,
+            condemned: &self.condemned,
             near: self.from,
             artifact: self.artifact,
             id: self.id,
