@@ -26,7 +26,7 @@ struct Scene {
 fn scene() -> Scene {
     let source = tempfile::tempdir().unwrap();
     write(source.path(), &[("a", "first content"), ("b", "second content"), ("d/c", "third")]);
-    write(source.path(), &[("noise", &common::noise(1, 300_000))]);
+    write(source.path(), &[("noise", &common::noise(1, 2_200_000))]);
     let app = scanned(source.path());
     let dir = tempfile::tempdir().unwrap();
     let id = push_scanned(&Store::create(dir.path()).unwrap(), "1.0.0", &app).unwrap().artifact;
@@ -119,7 +119,7 @@ fn a_damaged_pack_names_the_content_and_a_file_that_needs_it() {
     assert!(matches!(&error, StoreError::Unavailable { path, .. } if path == "noise"), "{error}");
     assert!(error.to_string().contains(&path.file_name().unwrap().to_str().unwrap()[..12]), "{error}");
     std::fs::write(&path, whole).unwrap();
-    with_each_damage(&scene, ".lfp", 997);
+    with_each_damage(&scene, ".lfp", 9973);
 }
 
 #[test]
