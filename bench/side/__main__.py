@@ -15,6 +15,8 @@ from bench import Bench
 from measure import Failed
 
 WORKS = {**pack.WORKS, **upgrade.WORKS, **insertions.WORKS, **host.WORKS}
+HERE = os.path.dirname(os.path.abspath(__file__))
+# Kinds of landfall's own runs, with the MiB that each may take.
 MEMORY = (("push", 256), ("push with a delta", 256), ("fetch", 64), ("fetch with a delta", 256), ("verify", 64))
 
 
@@ -33,7 +35,8 @@ def main():
         options.error(f"no such work: {', '.join(unknown)}; there are {', '.join(WORKS)}")
 
     began, load_before = time.monotonic(), os.getloadavg()[0]
-    bench = Bench(chosen.disk, chosen.program, chosen.operations, 1 if chosen.quick else 5)
+    paths = (os.path.abspath(path) for path in (chosen.disk, chosen.program, chosen.operations))
+    bench = Bench(*paths, rounds=1 if chosen.quick else 5)
     for name in names:
         print(f"\n{name}", file=sys.stderr, flush=True)
         try:
@@ -56,14 +59,15 @@ def main():
 def described(load_before, minutes, rounds):
     def output(*command):
         done = subprocess.run(command, capture_output=True, text=True)
-        return (done.stdout + done.stderr).strip().splitlines()[0]
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip(" :")]
+        return " ".join(lines[0].split())
 
     versions = [output("tar", "--version").split()[-1], output("zstd", "--version").split("v")[-1].split(",")[0]]
     others = [output(*command.split()) for command in (
         "rsync --version", "casync --version", "ostree --version", "restic version", "borg --version", "git --version",
         "mksquashfs -version", "bupstash --version", "b3sum --version", "nginx -v")]
     return (
-        f"Commit {output('git', 'log', '-1', '--format=%h')}, {time.strftime('%Y-%m-%d')}. {os.cpu_count()} cores, Linux {platform.release()}, "
+        f"Commit {output('git', '-C', HERE, 'log', '-1', '--format=%h')}, {time.strftime('%Y-%m-%d')}. {os.cpu_count()} cores, Linux {platform.release()}, "
         f"{platform.machine()}; load {load_before:.1f} before, {os.getloadavg()[0]:.1f} after {minutes:.0f} minutes; "
         f"medians of {rounds} rounds where no n is given. tar {versions[0]}, zstd {versions[1]}, {'; '.join(others)}."
     )
