@@ -39,6 +39,7 @@ pub mod repair;
 pub mod scan;
 #[cfg(feature = "schema")]
 mod schema;
+pub mod segments;
 mod store;
 pub mod tag;
 pub mod tree;
