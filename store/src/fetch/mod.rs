@@ -6,8 +6,10 @@
 //! tried, and only then is it an error, which names the content and a file that needs it.
 
 mod budget;
+pub mod delta;
 mod directories;
 mod large;
+mod memory;
 mod objects;
 mod plan;
 mod queue;
