@@ -17,7 +17,6 @@ use super::feed::Feed;
 use super::repository::{Refused, floor_of};
 use super::rounds::Rounds;
 use super::service::Shared;
-use super::systemd::{Systemd, summary};
 use super::tick::tick;
 use super::{AgentError, ReadAgain, Report, Settings, Signals, Tuning};
 use crate::disk::RealDisk;
@@ -30,6 +29,7 @@ use crate::record::source::{SourceRecord, Wrong};
 use crate::retry::Patience;
 use crate::source::Source;
 use crate::status::{Around, SourceView};
+use crate::systemd::{Systemd, summary};
 use crate::trust::Floor;
 
 /// Time between two looks at everything, without any event.

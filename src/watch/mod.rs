@@ -14,7 +14,6 @@ mod repository;
 mod rounds;
 mod service;
 mod stop;
-mod systemd;
 mod tick;
 mod tidy;
 mod wants;
