@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use support::git::{Forge, Http, Manners, elsewhere, sshd};
@@ -163,13 +163,18 @@ fn b20_hooks_submodules_filters_and_attributes_of_a_repository_do_nothing() {
 fn a_gibibyte_in_the_repository_is_not_fetched_where_the_server_can_leave_it_out() {
     let forge = Forge::new();
     forge.run(&forge.bare(), "git", &["config", "uploadpack.allowFilter", "true"]);
-    // Sparse on disk, and a few kilobytes compressed.
-    let blob = std::fs::File::create(forge.work().join("huge")).unwrap();
-    blob.set_len(1 << 30).unwrap();
-    forge.git(&["-c", "core.bigFileThreshold=1m", "-c", "core.compression=1", "add", "huge"]);
+    // Sparse on disk, a few megabytes compressed, and written where the server has it: nobody pushes it.
+    let blob = forge.dir().join("huge");
+    std::fs::File::create(&blob).unwrap().set_len(1 << 30).unwrap();
+    let options = ["-c", "core.bigFileThreshold=1m", "-c", "core.compression=1"];
+    let write = ["hash-object", "-w", "--no-filters", "--", &blob.to_string_lossy()];
+    let id = forge.run(&forge.bare(), "git", &[&options[..], &write].concat());
+    std::fs::remove_file(&blob).unwrap();
+    let alternates = forge.work().join(".git/objects/info/alternates");
+    std::fs::write(alternates, format!("{}\n", forge.bare().join("objects").display())).unwrap();
+    forge.git(&["update-index", "--add", "--cacheinfo", &format!("100644,{id},huge")]);
     forge.git(&["commit", "--quiet", "-m", "a gibibyte"]);
-    std::fs::remove_file(forge.work().join("huge")).unwrap();
-    forge.git(&["-c", "pack.window=0", "push", "--quiet", "origin", "HEAD:refs/heads/main"]);
+    forge.git(&["push", "--quiet", "origin", "HEAD:refs/heads/main"]);
     let host = host_of(&forge, &forge.url(), "");
     once(&host).expect_code(0);
     let kib = Command::new("du").arg("-sk").arg(host.root().join("cache/state.git")).output().unwrap();
@@ -239,16 +244,14 @@ fn b23_git_killed_at_fifty_moments_never_blocks_the_next_look() {
     std::fs::write(&wrapper, script).unwrap();
     std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
     let host = host_of(&forge, &forge.url(), "").with_programs(programs.path().to_owned());
-    let began = Instant::now();
     once(&host).expect_code(0);
-    let whole = began.elapsed();
     let mut killed = 0;
     for moment in 0..50_u32 {
         forge.write(&elsewhere(u64::from(moment) + 1));
         let head = forge.commit("next");
         forge.push();
-        // From at once to a little more than a whole look takes; `timeout 0` would be no limit.
-        let after = whole.mul_f64(1.1 * f64::from(moment) / 50.0) / 4 + Duration::from_millis(1);
+        // From one millisecond, when git has hardly begun, to a quarter of a second, most of them early.
+        let after = Duration::from_micros(1_000 + 100 * u64::from(moment * moment));
         std::fs::write(&delay, format!("{:.4}", after.as_secs_f64())).unwrap();
         killed += u32::from(once(&host).code != Some(0));
         std::fs::write(&delay, "").unwrap();
@@ -257,7 +260,7 @@ fn b23_git_killed_at_fifty_moments_never_blocks_the_next_look() {
         assert!(accepted(&host).contains(&head));
     }
     println!("50 moments, {killed} looks failed");
-    assert!(killed >= 5, "only {killed} of 50 kills hit");
+    assert!(killed >= 3, "only {killed} of 50 kills hit");
 }
 
 #[test]
