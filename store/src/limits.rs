@@ -56,3 +56,12 @@ pub const SEGMENTED_FILES_MIN: u64 = 1_024;
 pub const TREE_RANGES_MAX: usize = 8;
 /// Uncompressed bytes of a list of segments: a million entries, cut every 65, at 19 bytes each.
 pub const SEGMENT_LIST_RAW_BYTES_MAX: usize = 512 << 10;
+/// Bytes of a delta's group with what it is compressed against: both are in memory where it is made and
+/// where it is applied. Measured: with twice as much, a real upgrade of 93 MB is 3 % larger, not smaller.
+pub const DELTA_GROUP_BYTES_MAX: u64 = 64 << 20;
+/// Groups of one delta: 64 GiB of large contents.
+pub const DELTA_GROUPS_MAX: u64 = 4096;
+/// Bytes of an artifact's hints: every layer of the largest artifact with one base, or fewer with more.
+pub const HINTS_BYTES_MAX: u64 = 64 << 10;
+/// Bases that hints hold for one tree.
+pub const HINTS_BASES_MAX: usize = 8;
