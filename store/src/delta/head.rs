@@ -192,7 +192,10 @@ mod tests {
             Head { came: Part { raw: TREE_BYTES_MAX as u64 + 1, stored: 1 }, ..sample() },
             Head { came: Part { raw: 1, stored: TREE_BYTES_MAX as u64 + 1 }, ..sample() },
             Head { groups: vec![(Group { new: DELTA_GROUP_BYTES_MAX, old_from: 0, old: 1 }, 1)], ..sample() },
-            Head { groups: vec![(Group { new: 1, old_from: 0, old: 1 }, DELTA_GROUP_BYTES_MAX + 1)], ..sample() },
+            Head {
+                groups: vec![(Group { new: 1, old_from: 0, old: 1 }, DELTA_GROUP_BYTES_MAX + 1)],
+                ..sample()
+            },
             Head { groups: vec![(Group { new: 0, old_from: 0, old: 1 }, 1)], ..sample() },
         ];
         for head in large {

@@ -60,7 +60,9 @@ impl<'a> Span<'a> {
         let next = self.at + self.bytes.len() as u64;
         let mut open = match self.open.take() {
             // What lies ahead in the open content is skipped to; anything else is found anew.
-            Some(open) if open.begins + open.read <= next && next < open.begins + self.size(open.index) => open,
+            Some(open) if open.begins + open.read <= next && next < open.begins + self.size(open.index) => {
+                open
+            }
             _ => self.find(next)?,
         };
         let blob = self.contents[open.index].0;
@@ -109,7 +111,10 @@ mod tests {
     impl BlobSource for Memory {
         fn open(&self, blob: &BlobId, _size: u64) -> io::Result<Box<dyn Read + '_>> {
             *self.1.lock().unwrap() += 1;
-            self.0.get(blob).map(|bytes| Box::new(bytes.as_slice()) as _).ok_or(io::ErrorKind::NotFound.into())
+            self.0
+                .get(blob)
+                .map(|bytes| Box::new(bytes.as_slice()) as _)
+                .ok_or(io::ErrorKind::NotFound.into())
         }
     }
 

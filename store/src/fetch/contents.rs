@@ -7,6 +7,7 @@ use super::ask::{each, find};
 use super::directories::{of_pack, packs};
 use super::read::{Counters, Miss, Reader};
 use super::{FetchReport, Progress, Watch};
+use crate::backend::BackendError;
 use crate::blob::{BlobSink, Want};
 use crate::digest::{BlobId, PackId, TreeId};
 use crate::error::StoreError;
@@ -80,8 +81,7 @@ pub(super) fn locators(
     trees: &[TreeId],
     watch: &Watch<'_>,
 ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-    let ask =
-        |id: &TreeId| find(store.backend(), &layout::locator(id), LOCATOR_RAW_BYTES_MAX as u64, watch);
+    let ask = |id: &TreeId| find(store.backend(), &layout::locator(id), LOCATOR_RAW_BYTES_MAX as u64, watch);
     each(store.backend(), trees, ask).into_iter().collect()
 }
 
@@ -99,6 +99,26 @@ pub(super) fn places(located: &[Located<'_>], wanted: &HashSet<BlobId>) -> Place
     places
 }
 
+/// The places a tree's locator gives; none if it is missing, or unusable twice.
+pub(crate) fn places_of(store: &Store, tree: &Tree, id: TreeId) -> Result<Places, StoreError> {
+    let mut problem = None;
+    for _ in 0..2 {
+        let bytes = match store.backend().find(&layout::locator(&id), LOCATOR_RAW_BYTES_MAX as u64) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) | Err(BackendError::TooLarge { .. }) => return Ok(Places::new()),
+            Err(error) => return Err(error.into()),
+        };
+        match locator::decode(&bytes, tree, id) {
+            Ok(places) => return Ok(places),
+            Err(error) => problem = Some(error),
+        }
+    }
+    if let Some(error) = problem {
+        tracing::warn!(%error, "looking into the packs' directories instead");
+    }
+    Ok(Places::new())
+}
+
 struct Search<'a> {
     store: &'a Store,
     located: &'a [Located<'a>],
@@ -111,10 +131,8 @@ impl Search<'_> {
         let (here, lost): (Vec<&Want>, Vec<&Want>) =
             wants.iter().partition(|want| first.contains_key(&want.blob));
         let mut misses = self.reader.read_at(&here, &first)?;
-        misses.extend(lost.into_iter().map(|want| Miss {
-            want: *want,
-            why: "no locator names it".to_owned(),
-        }));
+        misses
+            .extend(lost.into_iter().map(|want| Miss { want: *want, why: "no locator names it".to_owned() }));
         let mut tried = vec![first];
         if !misses.is_empty() {
             misses = self.by_newer_locators(misses, &mut tried)?;
@@ -123,11 +141,7 @@ impl Search<'_> {
     }
 
     /// A locator may be from before its contents were packed anew, or have been damaged on its way.
-    fn by_newer_locators(
-        &self,
-        misses: Vec<Miss>,
-        tried: &mut Vec<Places>,
-    ) -> Result<Vec<Miss>, StoreError> {
+    fn by_newer_locators(&self, misses: Vec<Miss>, tried: &mut Vec<Places>) -> Result<Vec<Miss>, StoreError> {
         let missed = blobs(misses.iter().map(|miss| &miss.want));
         let stale: Vec<&Located<'_>> = self
             .located

@@ -39,9 +39,8 @@ impl Keeper<'_> {
     /// Contents that are here in another form.
     pub(super) fn take_over(&self, wants: &[Want], have: &dyn BlobSource) -> Result<(), DeltaError> {
         wants.par_iter().try_for_each(|want| {
-            let lacks = |error| {
-                self.ids.unusable(format!("content {} is not here: {error}", want.blob.0.short()))
-            };
+            let lacks =
+                |error| self.ids.unusable(format!("content {} is not here: {error}", want.blob.0.short()));
             self.put(want, &mut have.open(&want.blob, want.size).map_err(lacks)?)
         })
     }

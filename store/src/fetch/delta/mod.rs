@@ -219,7 +219,8 @@ fn read_trees(
     let gone = gone.map_err(|error| unusable(&error))?;
     let mut raw = Vec::new();
     // The length fits: it is below the bound of trees.
-    decompress(&gone.encode(), &stored, head.came.raw as usize, &mut raw).map_err(|error| unusable(&error))?;
+    decompress(&gone.encode(), &stored, head.came.raw as usize, &mut raw)
+        .map_err(|error| unusable(&error))?;
     let came = Tree::decode(&raw).map_err(|error| unusable(&error))?;
     let tree = changed(from, &gone, &came).map_err(|error| unusable(&error))?;
     if tree.id() != ids.to {
@@ -243,4 +244,3 @@ fn pieces(head: &Head, change: &Change, first: u64) -> Result<Vec<Piece>, &'stat
     }
     if begins == change.new_bytes() { Ok(pieces) } else { Err("its groups are not the new contents") }
 }
-

@@ -61,7 +61,11 @@ impl<'a> Stream<'a> {
         // The length is bounded, and memory grows with what arrives.
         let mut stored = Vec::new();
         self.by_ref().take(piece.stored).read_to_end(&mut stored)?;
-        if stored.len() as u64 == piece.stored { Ok(stored) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        if stored.len() as u64 == piece.stored {
+            Ok(stored)
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
     }
 }
 
