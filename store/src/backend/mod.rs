@@ -15,7 +15,7 @@ mod s3;
 mod spool;
 
 use std::io::{self, Read, Write};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub use dir::DirBackend;
 pub use http::{HttpBackend, Patience};
@@ -65,6 +65,8 @@ pub struct Cost {
     pub gap_bytes: u64,
     /// Bytes after which another request costs nothing that matters.
     pub run_bytes: u64,
+    /// Share of a pack, in percent, above which its unwanted parts are read too.
+    pub whole_percent: u32,
 }
 
 /// An answer to [`Backend::open`].
@@ -199,6 +201,18 @@ pub enum BackendError {
         /// What is missing or wrong, without any secret.
         why: String,
     },
+    /// The place gives no usable answer, also after several tries. Others may.
+    #[error("the store {at} cannot be reached for `{key}`: {why}")]
+    Unreachable {
+        /// The object.
+        key: String,
+        /// The store.
+        at: String,
+        /// What became of the tries.
+        why: String,
+        /// How long it asked to be left alone.
+        retry_after: Option<Duration>,
+    },
     /// The place failed.
     #[error("cannot {action} `{key}` in the store {at}: {source}")]
     Io {
@@ -223,6 +237,11 @@ impl BackendError {
         if source.kind() == io::ErrorKind::NotFound {
             return Self::NotFound { key: key.clone(), at };
         }
+        // A stream that breaks says why in its backend's words.
+        let source = match source.downcast::<Self>() {
+            Ok(error) => return error,
+            Err(source) => source,
+        };
         Self::Io { action, key: key.to_string(), at, source }
     }
 }

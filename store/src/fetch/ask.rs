@@ -85,7 +85,7 @@ pub(super) fn read_to_end(
         if (watch.cancel)() {
             return Err(StoreError::Cancelled);
         }
-        let read = Read::by_ref(stream).take(CHUNK_BYTES as u64).read_to_end(&mut bytes);
+        let read = Read::take(&mut *stream, CHUNK_BYTES as u64).read_to_end(&mut bytes);
         if read.map_err(&failed)? == 0 {
             return Ok(bytes);
         }

@@ -6,6 +6,7 @@
 //! tried, and only then is it an error, which names the content and a file that needs it.
 
 mod ask;
+mod budget;
 mod contents;
 pub mod delta;
 mod directories;
@@ -13,10 +14,12 @@ mod large;
 mod memory;
 mod objects;
 mod plan;
+mod queue;
 mod read;
 mod rounds;
 mod session;
 mod source;
+mod stream;
 
 use std::collections::HashSet;
 

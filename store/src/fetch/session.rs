@@ -98,19 +98,15 @@ impl<'a> Session<'a> {
 
     /// The artifact's manifest, and beside it, in the same round trip, what may make the rest short.
     pub fn manifest(&mut self, id: &ArtifactId) -> Result<Artifact, StoreError> {
+        let (store, watch) = (self.store, self.watch);
         let (artifact, hints) = std::thread::scope(|scope| {
-            let hints = scope.spawn(|| self.read_hints(id));
-            let artifact = super::artifact(self.store, id);
+            let hints = scope.spawn(|| read_hints(store, id, &watch));
+            let artifact = super::artifact(store, id);
             (artifact, hints.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         let artifact = artifact.map_err(|error| self.store.explain(error))?;
         self.hints = Some(hints?);
         Ok(artifact)
-    }
-
-    fn read_hints(&self, id: &ArtifactId) -> Result<Hints, StoreError> {
-        let found = hint(self.store.backend(), &layout::hints(id), HINTS_BYTES_MAX, &self.watch)?;
-        Ok(found.map_or_else(Hints::default, |bytes| Hints::decode(&bytes)))
     }
 
     /// The trees of these layers, and all that is needed to get what is missing of their contents. Trees that
@@ -150,13 +146,13 @@ impl<'a> Session<'a> {
         if rest.wants.is_empty() {
             return Ok(report);
         }
+        let (store, watch) = (self.store, self.watch);
         let located = self.located()?;
         let from = Progress { moved: report.bytes_moved, blobs: report.blobs, ..all.total };
         let bytes_here = all.total.bytes_total - rest.wants.iter().map(|want| want.size).sum::<u64>();
         let from = Progress { bytes: bytes_here, ..from };
-        let by_packs =
-            onward(self.watch, from, |watch| contents::bring(self.store, &located, rest, sink, watch));
-        let by_packs = by_packs.map_err(|error| self.store.explain(error))?;
+        let by_packs = onward(watch, from, |watch| contents::bring(store, &located, rest, sink, watch));
+        let by_packs = by_packs.map_err(|error| store.explain(error))?;
         report.bytes_moved += by_packs.bytes_moved;
         report.blobs += by_packs.blobs;
         report.frames += by_packs.frames;
@@ -170,7 +166,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         if self.hints.is_none() {
-            self.hints = Some(self.read_hints(id)?);
+            self.hints = Some(read_hints(self.store, id, &self.watch)?);
         }
         let Some(hints) = self.hints.as_ref().filter(|hints| !hints.is_empty()) else { return Ok(()) };
         for fetching in self.layers.iter_mut().filter(|fetching| open(fetching)) {
@@ -183,24 +179,19 @@ impl<'a> Session<'a> {
 
     fn ask_until_known(&mut self) -> Result<(), StoreError> {
         loop {
-            let all: Vec<(usize, Ask)> = self
-                .layers
-                .iter()
-                .enumerate()
-                .flat_map(|(index, fetching)| {
-                    asks(&fetching.known()).into_iter().map(move |ask| (index, ask))
-                })
-                .collect();
+            let mut all: Vec<(usize, TreeId, Ask)> = Vec::new();
+            for (index, fetching) in self.layers.iter().enumerate() {
+                let asks = asks(&fetching.known()).into_iter();
+                all.extend(asks.map(|ask| (index, fetching.layer.tree, ask)));
+            }
             if all.is_empty() {
                 return Ok(());
             }
-            let layers = &self.layers;
-            let ask = |(index, ask): &(usize, Ask)| {
-                ask_for(self.store, self.kept, &self.watch, &layers[*index].layer, ask)
-            };
-            let answers = each(self.store.backend(), &all, ask);
+            let (store, kept, watch) = (self.store, self.kept, self.watch);
+            let ask = |(_, tree, ask): &(usize, TreeId, Ask)| ask_for(store, kept, &watch, *tree, ask);
+            let answers = each(store.backend(), &all, ask);
             let mut failed = None;
-            for ((index, ask), answer) in all.into_iter().zip(answers) {
+            for ((index, _, ask), answer) in all.into_iter().zip(answers) {
                 let taken = answer.and_then(|answer| self.layers[index].take(&ask, answer, self.kept));
                 if let Err(error) = taken {
                     failed.get_or_insert(error);
@@ -265,6 +256,11 @@ impl<'a> Session<'a> {
     }
 }
 
+fn read_hints(store: &Store, id: &ArtifactId, watch: &Watch<'_>) -> Result<Hints, StoreError> {
+    let found = hint(store.backend(), &layout::hints(id), HINTS_BYTES_MAX, watch)?;
+    Ok(found.map_or_else(Hints::default, |bytes| Hints::decode(&bytes)))
+}
+
 /// Runs one stage of a fetch whose progress goes on from here.
 fn onward<T>(outer: Watch<'_>, from: Progress, stage: impl FnOnce(&Watch<'_>) -> T) -> T {
     let progress = |now: Progress| {
@@ -282,13 +278,13 @@ fn ask_for<'a>(
     store: &'a Store,
     kept: &dyn Kept,
     watch: &Watch<'_>,
-    layer: &Layer,
+    id: TreeId,
     ask: &Ask,
 ) -> Result<Answer<'a>, StoreError> {
     if (watch.cancel)() {
         return Err(StoreError::Cancelled);
     }
-    let (backend, id) = (store.backend(), layer.tree);
+    let backend = store.backend();
     match ask {
         Ask::Delta(base) => {
             let from = kept.tree(&base.tree).and_then(|text| Tree::decode(&text).ok());

@@ -95,7 +95,15 @@ impl HttpBackend {
         match fault {
             Fault::Missing => BackendError::NotFound { key: key.clone(), at },
             Fault::Denied(why) => BackendError::Denied { action, key: key.clone(), at, why },
-            fault => BackendError::Io { action, key: key.to_string(), at, source: fault.into_io() },
+            Fault::Passing { why, after } => {
+                BackendError::Unreachable { key: key.to_string(), at, why, retry_after: after }
+            }
+            Fault::Slow(why) => {
+                BackendError::Unreachable { key: key.to_string(), at, why, retry_after: None }
+            }
+            Fault::Final(why) => {
+                BackendError::Io { action, key: key.to_string(), at, source: io::Error::other(why) }
+            }
         }
     }
 
@@ -142,21 +150,6 @@ impl HttpBackend {
     }
 }
 
-impl Fault {
-    fn into_io(self) -> io::Error {
-        let kind = match &self {
-            Self::Missing => io::ErrorKind::NotFound,
-            Self::Slow(_) => io::ErrorKind::TimedOut,
-            _ => io::ErrorKind::Other,
-        };
-        let why = match self {
-            Self::Missing => "it is gone".to_owned(),
-            Self::Passing { why, .. } | Self::Slow(why) | Self::Denied(why) | Self::Final(why) => why,
-        };
-        io::Error::new(kind, why)
-    }
-}
-
 /// The first line of a file as the value of an `Authorization` header.
 fn read_token(file: &Path) -> io::Result<HeaderValue> {
     let mut text = String::new();
@@ -185,6 +178,7 @@ impl Backend for HttpBackend {
             per_object: if ignores_ranges { 1 } else { PACK_IN_FLIGHT_MAX },
             gap_bytes: GAP_BYTES,
             run_bytes: RUN_BYTES_MAX,
+            whole_percent: 50,
         }
     }
 
