@@ -161,7 +161,7 @@ mod tests {
         bytes.extend_from_slice(b"frames");
         let mut rest = bytes.as_slice();
         assert_eq!(Head::read(&mut rest).unwrap(), sample());
-        assert_eq!((rest, length), (&b"frames"[..], 33));
+        assert_eq!((rest, length), (&b"frames"[..], 31));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::change::Change;
+use super::change::{Change, Run};
 use super::codec::compress;
 use super::head::{Head, Part};
 use super::plan::plan;
@@ -10,8 +10,6 @@ use super::span::{Span, Unreadable};
 use crate::blob::BlobSource;
 use crate::fetch::Watch;
 use crate::limits::DELTA_GROUPS_MAX;
-use crate::tree::Tree;
-use crate::tree::TreeError;
 
 /// zstd's level: a real upgrade of 93 MB needs 4.5 MB instead of the 5.9 MB of level 3, for 0.7 s of processor
 /// time more.
@@ -32,9 +30,6 @@ pub(crate) enum MakeError {
     /// A content of either side is missing or damaged.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// What came or went is no tree.
-    #[error(transparent)]
-    Tree(#[from] TreeError),
     /// The compressor failed.
     #[error("cannot compress: {0}")]
     Compress(#[from] io::Error),
@@ -43,22 +38,23 @@ pub(crate) enum MakeError {
     Cancelled,
 }
 
-/// The bytes of a delta of at most `max` bytes between two trees, whose contents can be read from `old`
-/// and `new`. One group is in memory at a time, beside what has been compressed.
+/// The delta of a change, of at most `max` bytes. `old` and `new` have the contents of the two trees. One
+/// group is in memory at a time, beside what has been compressed.
 pub(crate) fn make(
-    (from, old): (&Tree, &dyn BlobSource),
-    (to, new): (&Tree, &dyn BlobSource),
+    change: &Change,
+    runs: Vec<Run>,
+    old: &dyn BlobSource,
+    new: &dyn BlobSource,
     max: u64,
     watch: &Watch<'_>,
 ) -> Result<Vec<u8>, MakeError> {
-    let (change, runs) = Change::between(from, to)?;
     let level = if change.new_bytes() <= LEVEL_BYTES_MAX { LEVEL } else { LEVEL_ABOVE };
     let came = change.came.encode();
     let frame = compress(&change.gone.encode(), &came, level)?;
     let came = Part { raw: came.len() as u64, stored: frame.len() as u64 };
     let mut groups = Vec::new();
     let mut frames = vec![frame];
-    let plan = plan(&change);
+    let plan = plan(change);
     if plan.len() as u64 > DELTA_GROUPS_MAX {
         return Err(MakeError::TooLarge);
     }

@@ -1,13 +1,15 @@
 //! Pushing: into a store, only what it lacks, in an order in which everything that an object refers to is
-//! durable before it: packs, their `.idx`, tree, locator, artifact, version. The artifact is the commit
+//! durable before it: packs, their `.idx`, tree, locator, deltas, hints, artifact, version. The artifact is the commit
 //! point; a push that dies before leaves objects that nothing names, and a later one finds and uses them.
 
 mod copy;
+mod delta;
 mod known;
 mod reuse;
 mod stream;
 
 pub use self::copy::copy;
+pub use self::delta::{Deltas, PushedDelta};
 use self::reuse::{Known, reusable};
 use self::stream::{Stream, StreamError};
 use crate::artifact::{Artifact, Layer};
@@ -50,13 +52,21 @@ pub struct PushOptions<'a> {
     pub move_version: bool,
     /// What is written beside the version.
     pub provenance: Provenance,
+    /// From what deltas are made; absent: none are.
+    pub deltas: Option<Deltas<'a>>,
     /// Who watches.
     pub watch: Watch<'a>,
 }
 
 impl Default for PushOptions<'_> {
     fn default() -> Self {
-        Self { level: LEVEL, move_version: false, provenance: Provenance::default(), watch: Watch::NOBODY }
+        Self {
+            level: LEVEL,
+            move_version: false,
+            provenance: Provenance::default(),
+            deltas: None,
+            watch: Watch::NOBODY,
+        }
     }
 }
 
@@ -84,6 +94,8 @@ pub struct PushReport {
     pub uploaded: u64,
     /// Each layer, in the artifact's order.
     pub layers: Vec<PushedLayer>,
+    /// Deltas that were made.
+    pub deltas: Vec<PushedDelta>,
     /// Whether the store had the artifact already.
     pub existed: bool,
 }
@@ -134,6 +146,7 @@ impl<'a> Push<'a> {
             })?;
             layers.push(self.push_layer(layer, content)?);
         }
+        let deltas = self.put_deltas(contents)?;
         self.put(&layout::artifact(&self.id), &self.artifact.encode()?, Access::Public)?;
         refs::write_version(
             self.store,
@@ -147,6 +160,7 @@ impl<'a> Push<'a> {
             stored_bytes: self.stored_bytes,
             uploaded: self.uploaded,
             layers,
+            deltas,
             existed,
         })
     }
@@ -259,6 +273,23 @@ impl<'a> Push<'a> {
         self.stored_bytes += locator.len() as u64;
         self.uploaded += 1;
         Ok(())
+    }
+
+    fn put_deltas(&mut self, contents: &[LayerContent<'_>]) -> Result<Vec<PushedDelta>, StoreError> {
+        let Some(deltas) = self.options.deltas else { return Ok(Vec::new()) };
+        let maker = delta::Maker {
+            store: self.store,
+            near: self.from,
+            artifact: self.artifact,
+            id: self.id,
+            deltas,
+            contents,
+            watch: self.options.watch,
+        };
+        let outcome = maker.run()?;
+        self.stored_bytes += outcome.stored_bytes;
+        self.uploaded += outcome.uploaded;
+        Ok(outcome.made)
     }
 
     /// The list is of no use with the frames of another level or version, so it is written only beside its own.
