@@ -65,3 +65,9 @@ pub const DELTA_GROUPS_MAX: u64 = 4096;
 pub const HINTS_BYTES_MAX: u64 = 64 << 10;
 /// Bases that hints hold for one tree.
 pub const HINTS_BASES_MAX: usize = 8;
+/// Objects that one run of the collection condemns; the next run condemns the rest.
+pub const TOMBSTONE_KEYS_MAX: usize = 250_000;
+/// Compressed bytes of a tombstone.
+pub const TOMBSTONE_BYTES_MAX: u64 = 32 << 20;
+/// Uncompressed bytes of a tombstone: [`TOMBSTONE_KEYS_MAX`] keys of the longest kind, a delta's.
+pub const TOMBSTONE_RAW_BYTES_MAX: usize = 64 << 20;

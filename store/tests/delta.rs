@@ -5,14 +5,14 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use common::{Contents, artifact, content, files_below, layer, noise};
+use common::{Contents, artifact, content, layer, noise};
 use landfall_store::blob::Want;
 use landfall_store::delta::{Base, Hints};
-use landfall_store::fetch::{self, FetchReport, Watch, delta};
+use landfall_store::fetch::{FetchReport, Watch, delta};
 use landfall_store::push::{Deltas, PushOptions, PushReport, push};
-use landfall_store::{ArtifactId, BlobId, Entry, EntryPath, Kind, Name, Store, Tree, TreeId, layout};
+use landfall_store::{ArtifactId, BlobId, Entry, EntryPath, Kind, Name, Store, Tree, layout};
 
 /// A tree in memory: contents by path.
 type Files = BTreeMap<String, Vec<u8>>;
@@ -72,10 +72,6 @@ impl World {
 
     fn path(&self, key: &str) -> PathBuf {
         self.dir.path().join(key)
-    }
-
-    fn delta_path(&self, to: &Files, from: &Files) -> PathBuf {
-        self.path(layout::delta(&tree(to).id(), &tree(from).id()).as_str())
     }
 
     fn bring(&self, base: &Base, from: &Files, to: &Files, have: &Contents) -> (Contents, FetchReport) {

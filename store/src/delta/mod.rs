@@ -9,7 +9,7 @@
 //! Nothing is said twice: both sides derive from the two trees which contents are new and which were
 //! replaced ([`Change`]), so the head holds numbers only. Neither is a delta believed: the tree must hash to
 //! its id, and every content to the id the tree gives it. A delta is disposable; without it the same bytes
-//! come from packs. `docs/formats.md` has the bytes, decision 0020 the reasons.
+//! come from packs. `docs/formats.md` has the bytes, decision 0021 the reasons.
 
 mod change;
 mod codec;

@@ -26,7 +26,7 @@ use std::collections::HashSet;
 use rayon::prelude::*;
 
 pub(crate) use contents::places_of;
-pub(crate) use directories::{PackList, of_pack, packs};
+pub(crate) use directories::{PackList, from_trailer as own_directory, inside_pack, of_pack, packs};
 pub use objects::{artifact, tree};
 pub use session::{Kept, Session};
 pub use source::StoreSource;

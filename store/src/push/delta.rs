@@ -5,18 +5,20 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::LayerContent;
 use crate::artifact::{Artifact, Layer};
-use crate::backend::{Access, Put};
+use crate::backend::Access;
 use crate::blob::BlobSource;
 use crate::delta::{Base, Change, Hints, MakeError, make};
 use crate::digest::{ArtifactId, TreeId};
 use crate::error::StoreError;
 use crate::fetch::{self, StoreSource, Watch};
 use crate::layout;
+use crate::lease::Claim;
 use crate::limits::HINTS_BYTES_MAX;
 use crate::locator::{PackFrame, Places};
 use crate::name::{Name, Version};
 use crate::refs;
 use crate::store::Store;
+use crate::sweep::Condemned;
 use crate::tree::Tree;
 
 /// Versions of an app from which deltas are made, beside what is deployed: a host that was off during two
@@ -92,6 +94,8 @@ impl<E: std::error::Error> From<E> for Skip {
 /// A push whose packs, trees and locators are stored.
 pub(super) struct Maker<'a> {
     pub(super) store: &'a Store,
+    pub(super) lease: &'a Claim<'a>,
+    pub(super) condemned: &'a Condemned,
     /// Another store, asked first: reading from it costs less.
     pub(super) near: Option<&'a Store>,
     pub(super) artifact: &'a Artifact,
@@ -117,7 +121,8 @@ impl<'a> Maker<'a> {
             self.run_layer(layer, &candidates, &mut hints, &mut outcome)?;
         }
         let bytes = hints.encode().map_err(|error| self.store.damaged(&key, error))?;
-        if !hints.is_empty() && stored.as_ref() != Some(&bytes) {
+        let same = stored.as_ref() == Some(&bytes) && !self.condemned.has(&key);
+        if !hints.is_empty() && !same {
             self.store.backend().replace(&key, &bytes)?;
             outcome.stored_bytes += bytes.len() as u64;
             outcome.uploaded += 1;
@@ -163,7 +168,8 @@ impl<'a> Maker<'a> {
             if !seen.insert(from) {
                 continue;
             }
-            match self.store.backend().size(&layout::delta(&layer.tree, &from))? {
+            let key = layout::delta(&layer.tree, &from);
+            match self.store.backend().size(&key)?.filter(|_| !self.condemned.has(&key)) {
                 Some(bytes) => hints.add(layer.tree, Base { tree: from, bytes }),
                 None => {
                     wanted.push((from, candidate));
@@ -197,11 +203,11 @@ impl<'a> Maker<'a> {
                     continue;
                 }
             };
-            let key = layout::delta(&layer.tree, &from);
-            if self.store.backend().put_new(&key, &bytes, Access::Public)? == Put::Stored {
-                outcome.stored_bytes += bytes.len() as u64;
-                outcome.uploaded += 1;
-            }
+            // There is none, or one that is condemned.
+            self.store.backend().overwrite(&layout::delta(&layer.tree, &from), &bytes, Access::Public)?;
+            self.lease.keep()?;
+            outcome.stored_bytes += bytes.len() as u64;
+            outcome.uploaded += 1;
             let bytes = bytes.len() as u64;
             hints.add(layer.tree, Base { tree: from, bytes });
             let (layer, version) = (layer.name.clone(), candidate.version.clone());
