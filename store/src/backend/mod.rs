@@ -70,6 +70,14 @@ pub struct Cost {
     pub whole_percent: u32,
 }
 
+impl Cost {
+    /// Over a network. Eight requests fill a long line and are few enough for a small server; four of one pack,
+    /// so that a fetch does not wait for one object only. A gap of 256 KiB costs as much as a request (measured
+    /// by rustic for the same purpose). Runs end at 8 MiB, so that a pack is decompressed on several cores.
+    pub(crate) const NETWORK: Self =
+        Self { parallel: 8, per_object: 4, gap_bytes: 256 << 10, run_bytes: 8 << 20, whole_percent: 50 };
+}
+
 /// An answer to [`Backend::open`].
 pub enum Opened<'a> {
     /// The bytes that were asked for.
