@@ -20,6 +20,7 @@ pub mod door;
 pub mod effects;
 pub mod env;
 pub mod failpoint;
+pub mod fleet;
 pub mod follow;
 pub mod gc;
 pub mod health;

@@ -32,6 +32,7 @@ mod promote;
 mod push;
 mod quickstart;
 mod release;
+mod report_host;
 mod rollback;
 mod schema;
 mod show;
@@ -183,6 +184,7 @@ pub enum Command {
     Release(release::ReleaseArgs),
     Adopt(adopt::AdoptArgs),
     Env(env::EnvArgs),
+    Report(report_host::ReportArgs),
     Verify(verify::VerifyArgs),
     Gc(gc::Gc),
     Install(install::Install),
@@ -246,6 +248,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Release(args) => release::run(&args, context),
         Command::Adopt(args) => adopt::run(&args, context),
         Command::Env(args) => env::run(&args, context),
+        Command::Report(args) => report_host::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Gc(args) => gc::run(&args, context),
         Command::Install(args) => install::install(&args, context),
