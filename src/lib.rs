@@ -6,6 +6,7 @@
 pub mod adopt;
 pub mod adopted;
 pub mod archive;
+pub mod audit;
 pub mod changes;
 pub mod cli;
 pub mod commit;

@@ -8,6 +8,7 @@ pub mod report;
 mod adopt;
 mod archive;
 mod attached;
+mod audit;
 mod change;
 mod completions;
 mod deploy;
@@ -146,6 +147,7 @@ pub enum Command {
     Quickstart(quickstart::Quickstart),
     Status(status::StatusArgs),
     History(history::HistoryArgs),
+    Audit(audit::Audit),
     /// Say which artifact an app should run: edits the state and commits it.
     ///
     /// The hosts of the environment follow by themselves. The rest of the state file stays as it is, byte for
@@ -230,6 +232,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Quickstart(args) => quickstart::run(&args, context),
         Command::Status(args) => status::run(&args, context),
         Command::History(args) => history::run(&args, context),
+        Command::Audit(args) => audit::run(&args, context),
         Command::Deploy(args) => deploy::run(&args, context),
         Command::Rollback(args) => rollback::run(&args, context),
         Command::Promote(args) => promote::run(&args, context),

@@ -22,6 +22,7 @@ pub fn schema() -> Value {
     list("FleetStatusList", item::<status::FleetItem>(&mut generator));
     list("HostReportedList", item::<report_host::Item>(&mut generator));
     list("HistoryList", item::<history::Item>(&mut generator));
+    list("AuditList", item::<crate::audit::Run>(&mut generator));
     list("HistoryCheckList", item::<history::Checked>(&mut generator));
     list("AttemptList", item::<describe::Attempt>(&mut generator));
     list("Description", item::<describe::Description>(&mut generator));

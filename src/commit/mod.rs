@@ -9,6 +9,7 @@ mod change;
 mod choose;
 mod file;
 mod git;
+pub mod history;
 mod message;
 mod previous;
 mod standing;
