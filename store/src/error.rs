@@ -17,7 +17,7 @@ pub enum StoreError {
     #[error("{0} is not a landfall store: it has no landfall-store.json")]
     NotAStore(String),
     /// A kind of store that this landfall cannot open.
-    #[error("{0}: this landfall works with stores in directories only")]
+    #[error("{0}: this landfall works with directories and HTTP servers only")]
     Unbuilt(String),
     /// The store's own record does not parse.
     #[error("landfall-store.json in {at} is damaged: {why}")]

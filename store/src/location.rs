@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::{Backend, DirBackend, HttpBackend, MirroredBackend};
 use crate::error::StoreError;
+use crate::layout;
 use crate::store::Store;
 
 /// A place that holds artifacts.
@@ -94,17 +96,53 @@ impl From<StoreLocation> for StoreAddress {
 impl StoreAddress {
     /// The store, which must exist.
     pub fn open(&self) -> Result<Store, StoreError> {
-        match &self.location {
-            StoreLocation::Dir(dir) => Store::open(dir),
-            StoreLocation::Http(_) | StoreLocation::S3 { .. } => Err(self.unbuilt()),
-        }
+        Store::with_backend(self.backend()?)
     }
 
-    /// The store for writing, made if there is none.
+    /// The store for writing, made if there is none. Mirrors are never written to, and never read for it:
+    /// what they have, the store may lack.
     pub fn create(&self) -> Result<Store, StoreError> {
         match &self.location {
             StoreLocation::Dir(dir) => Store::create(dir),
-            StoreLocation::Http(_) | StoreLocation::S3 { .. } => Err(self.unbuilt()),
+            StoreLocation::Http(_) | StoreLocation::S3 { .. } => {
+                Store::create_with(self.place(&self.location)?)
+            }
+        }
+    }
+
+    /// The place and its mirrors, for reading. Nothing is asked of a network yet; a directory that is not
+    /// there is left out if there is another place.
+    pub fn backend(&self) -> Result<Box<dyn Backend>, StoreError> {
+        let mut places = Vec::new();
+        let mut problem = None;
+        for location in std::iter::once(&self.location).chain(&self.mirrors) {
+            match self.place(location) {
+                Ok(place) => places.push(place),
+                Err(error) => {
+                    tracing::warn!(%error, "this place is not asked");
+                    problem.get_or_insert(error);
+                }
+            }
+        }
+        let mut places = places.into_iter();
+        match (places.next(), problem) {
+            (Some(only), _) if places.len() == 0 => Ok(only),
+            (Some(store), _) => Ok(Box::new(MirroredBackend::new(store, places.collect()))),
+            (None, Some(problem)) => Err(problem),
+            (None, None) => Err(StoreError::NotAStore(self.to_string())),
+        }
+    }
+
+    fn place(&self, location: &StoreLocation) -> Result<Box<dyn Backend>, StoreError> {
+        match location {
+            StoreLocation::Dir(dir) if !dir.join(layout::record().as_str()).exists() => {
+                Err(StoreError::NotAStore(dir.display().to_string()))
+            }
+            StoreLocation::Dir(dir) => Ok(Box::new(DirBackend::open(dir)?)),
+            StoreLocation::Http(address) => {
+                Ok(Box::new(HttpBackend::open(address, self.token_file.as_deref())?))
+            }
+            StoreLocation::S3 { .. } => Err(StoreError::Unbuilt(location.to_string())),
         }
     }
 
@@ -114,10 +152,6 @@ impl StoreAddress {
             StoreLocation::Dir(dir) => Some(dir),
             StoreLocation::Http(_) | StoreLocation::S3 { .. } => None,
         }
-    }
-
-    fn unbuilt(&self) -> StoreError {
-        StoreError::Unbuilt(self.location.to_string())
     }
 }
 

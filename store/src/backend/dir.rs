@@ -137,14 +137,20 @@ impl DirBackend {
             Ok(()) => Put::Stored,
             Err(Errno::EXIST) if self.size(key)? == Some(size) => Put::Existed,
             Err(Errno::EXIST | Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
-                rustix::fs::renameat(&self.root, new, &self.root, key.as_str())
-                    .map_err(|errno| self.fail("write", key, errno))?;
-                Put::Stored
+                return self.rename_over(new, key).map(|()| Put::Stored);
             }
             Err(errno) => return Err(self.fail("write", key, errno)),
         };
         self.sync_parent(key).map_err(|errno| self.fail("make durable", key, errno))?;
         Ok(put)
+    }
+
+    /// Gives a synced new file its key, in place of what has it.
+    fn rename_over(&self, new: &str, key: &Key) -> Result<(), BackendError> {
+        self.make_parents(key).map_err(|errno| self.fail("create the directory of", key, errno))?;
+        rustix::fs::renameat(&self.root, new, &self.root, key.as_str())
+            .map_err(|errno| self.fail("write", key, errno))?;
+        self.sync_parent(key).map_err(|errno| self.fail("make durable", key, errno))
     }
 
     fn remove_leftovers(&self) {
@@ -265,6 +271,11 @@ impl Upload for DirUpload<'_> {
         self.file.sync_all().map_err(|errno| self.backend.fail("make durable", key, errno))?;
         self.backend.publish(&self.name, key, self.size)
     }
+
+    fn overwrite(self: Box<Self>, key: &Key) -> Result<(), BackendError> {
+        self.file.sync_all().map_err(|errno| self.backend.fail("make durable", key, errno))?;
+        self.backend.rename_over(&self.name, key)
+    }
 }
 
 impl Drop for DirUpload<'_> {
@@ -299,7 +310,7 @@ impl Backend for DirBackend {
     fn cost(&self) -> Cost {
         // A range of a local file is a system call: small runs keep every core busy.
         let parallel = std::thread::available_parallelism().map_or(1, usize::from);
-        Cost { parallel, gap_bytes: 16 << 10, run_bytes: 2 << 20 }
+        Cost { parallel, per_object: parallel, gap_bytes: 16 << 10, run_bytes: 2 << 20 }
     }
 
     /// The clock of the file system that gives objects their times: on a network mount it is the server's.
@@ -330,10 +341,7 @@ impl Backend for DirBackend {
         let failed = |errno: io::Error| self.fail("write", key, errno);
         let mut upload = self.new_file(key.top().as_ref(), Access::Public)?;
         upload.write_all(bytes).and_then(|()| upload.file.sync_all()).map_err(failed)?;
-        self.make_parents(key).map_err(|errno| failed(errno.into()))?;
-        rustix::fs::renameat(&self.root, &upload.name, &self.root, key.as_str())
-            .map_err(|errno| failed(errno.into()))?;
-        self.sync_parent(key).map_err(|errno| failed(errno.into()))
+        self.rename_over(&upload.name, key)
     }
 
     fn list(&self, under: &Key) -> Result<Vec<Listed>, BackendError> {

@@ -36,6 +36,10 @@ impl Upload for MemoryUpload<'_> {
         objects.insert(key.clone(), (self.1, SystemTime::now()));
         Ok(Put::Stored)
     }
+
+    fn overwrite(self: Box<Self>, key: &Key) -> Result<(), BackendError> {
+        self.0.replace(key, &self.1)
+    }
 }
 
 impl Backend for MemoryBackend {
@@ -43,7 +47,7 @@ impl Backend for MemoryBackend {
         "memory".to_owned()
     }
     fn cost(&self) -> Cost {
-        Cost { parallel: 1, gap_bytes: 0, run_bytes: u64::MAX }
+        Cost { parallel: 1, per_object: 1, gap_bytes: 0, run_bytes: u64::MAX }
     }
     fn now(&self) -> Result<SystemTime, BackendError> {
         Ok(SystemTime::now())

@@ -3,18 +3,24 @@
 //! Every call blocks. A backend moves bytes and promises durability; it never judges content, because whoever
 //! reads an object verifies it against its name. Network backends fit the same trait.
 
+mod client;
 mod dir;
+mod http;
 mod key;
 #[cfg(test)]
 mod memory;
+mod mirrored;
+mod runtime;
 
 use std::io::{self, Read, Write};
 use std::time::SystemTime;
 
 pub use dir::DirBackend;
+pub use http::{HttpBackend, Patience};
 pub use key::{Key, KeyError};
 #[cfg(test)]
 pub(crate) use memory::MemoryBackend;
+pub use mirrored::MirroredBackend;
 
 /// Who may read an object where the backend knows users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,16 +56,30 @@ pub struct Listed {
 pub struct Cost {
     /// Requests worth having in flight.
     pub parallel: usize,
+    /// Of these, for one object. May change while a place is used: it is asked before each request.
+    pub per_object: usize,
     /// Unwanted bytes that are cheaper to read than another request.
     pub gap_bytes: u64,
     /// Bytes after which another request costs nothing that matters.
     pub run_bytes: u64,
 }
 
+/// An answer to [`Backend::open`].
+pub enum Opened<'a> {
+    /// The bytes that were asked for.
+    Part(Box<dyn Read + Send + 'a>),
+    /// The object from its first byte to its last: this place has no ranges.
+    Whole(Box<dyn Read + Send + 'a>),
+}
+
 /// An object being written. Dropped without [`Upload::commit`], it never existed.
 pub trait Upload: Write + Send {
     /// Makes the bytes written so far the object `key`, unless it exists. Durable when it returns.
     fn commit(self: Box<Self>, key: &Key) -> Result<Put, BackendError>;
+
+    /// Makes the bytes written so far the object `key`, whether it exists or not: readers see the old bytes or
+    /// the new ones, and its age begins now. For bytes that are the same unless the old ones are damaged.
+    fn overwrite(self: Box<Self>, key: &Key) -> Result<(), BackendError>;
 }
 
 /// A place for objects.
@@ -78,6 +98,18 @@ pub trait Backend: Send + Sync {
 
     /// A stream of `length` bytes of an object from `offset` on; it ends early if the object does.
     fn read(&self, key: &Key, offset: u64, length: u64) -> Result<Box<dyn Read + Send + '_>, BackendError>;
+
+    /// Like [`read`](Self::read), for whoever may have use for the rest of the object: a place without ranges
+    /// gives it whole, once, instead of throwing away what was not asked for.
+    fn open(&self, key: &Key, offset: u64, length: u64) -> Result<Opened<'_>, BackendError> {
+        self.read(key, offset, length).map(Opened::Part)
+    }
+
+    /// Told that what it just gave under `key` is not what its name says. Whether the next read comes from
+    /// another place, so that it is worth asking again.
+    fn mistrust(&self, _key: &Key) -> bool {
+        false
+    }
 
     /// Begins a new immutable object below the directory `under` (`None`: at the top). Its key may depend on
     /// its bytes.
@@ -156,6 +188,14 @@ pub enum BackendError {
         /// Its answer, without any secret.
         why: String,
     },
+    /// The place cannot be used as it is configured. Nothing was asked of it.
+    #[error("the store {at} cannot be used: {why}")]
+    Setup {
+        /// The store.
+        at: String,
+        /// What is missing or wrong, without any secret.
+        why: String,
+    },
     /// The place failed.
     #[error("cannot {action} `{key}` in the store {at}: {source}")]
     Io {
@@ -171,6 +211,11 @@ pub enum BackendError {
 }
 
 impl BackendError {
+    /// Whether the place can never do this, however often it is asked.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::Unsupported)
+    }
+
     pub(crate) fn io(action: &'static str, key: &Key, at: String, source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::NotFound {
             return Self::NotFound { key: key.clone(), at };
@@ -237,6 +282,23 @@ mod contract {
             assert_eq!(backend.put_new(&key("a/b"), b"one", Access::Public).unwrap(), Put::Stored);
             assert_eq!(backend.put_new(&key("a/b"), b"two", Access::Public).unwrap(), Put::Existed);
             assert_eq!(backend.get(&key("a/b"), 9).unwrap(), b"one");
+        });
+    }
+
+    #[test]
+    fn an_overwritten_object_has_the_new_bytes_and_begins_its_age_anew() {
+        each(|backend| {
+            backend.put_new(&key("a/b"), b"one", Access::Public).unwrap();
+            let before = backend.list(&key("a")).unwrap()[0].modified;
+            for (name, bytes) in [("a/b", b"two"), ("a/c", b"new")] {
+                let mut upload = backend.begin(Some(&key("a")), Access::Private).unwrap();
+                upload.write_all(bytes).unwrap();
+                upload.overwrite(&key(name)).unwrap();
+                assert_eq!(backend.get(&key(name), 9).unwrap(), bytes);
+            }
+            let listed = backend.list(&key("a")).unwrap();
+            assert_eq!(listed.len(), 2);
+            assert!(listed[0].modified >= before);
         });
     }
 

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use crate::digest::{BlobId, Digest};
 
-    const COST: Cost = Cost { parallel: 1, gap_bytes: 10, run_bytes: 100 };
+    const COST: Cost = Cost { parallel: 1, per_object: 1, gap_bytes: 10, run_bytes: 100 };
 
     fn wanted(pack: u8, offset: u64, stored: u32) -> (Want, Place) {
         let blob = BlobId::of(&offset.to_le_bytes());

@@ -70,6 +70,10 @@ impl Upload for FaultyUpload<'_> {
         self.0.fault(key)?;
         self.1.commit(key)
     }
+    fn overwrite(self: Box<Self>, key: &Key) -> Result<(), BackendError> {
+        self.0.fault(key)?;
+        self.1.overwrite(key)
+    }
 }
 
 impl Backend for Faulty {
