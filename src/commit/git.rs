@@ -125,10 +125,68 @@ fn head(dir: &Path) -> Result<String, GitError> {
     line(&output).ok_or_else(|| GitError::Refused { what: "rev-parse", words: words(&output) })
 }
 
+/// The branch that this one follows.
+pub(super) const UPSTREAM: &str = "@{upstream}";
+
+/// Why a push did not succeed.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// Somebody else pushed first.
+    Behind,
+    /// Anything else.
+    Other(GitError),
+}
+
 /// Pushes the current branch to where git pushes it.
-pub fn push(file: &Path) -> Result<(), GitError> {
-    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    act("push", git(dir).arg("push").stdin(Stdio::inherit()))
+pub(super) fn push_branch(dir: &Path) -> Result<(), Refusal> {
+    let mut command = git(dir);
+    command.args(["push", "--porcelain"]).env("LC_ALL", "C").stdin(Stdio::inherit());
+    act("push", &mut command).map_err(|error| match &error {
+        GitError::Refused { words, .. } if is_behind(words) => Refusal::Behind,
+        _ => Refusal::Other(error),
+    })
+}
+
+/// `[rejected]` is this git's own word on a branch that has moved on; `[remote rejected]` is a server's.
+fn is_behind(words: &str) -> bool {
+    words.lines().any(|line| {
+        line.starts_with('!') && line.contains("[rejected]") && !line.contains("[remote rejected]")
+    })
+}
+
+/// Learns what others pushed.
+pub(super) fn fetch(dir: &Path) -> Result<(), GitError> {
+    act("fetch", git(dir).args(["fetch", "--quiet"]).stdin(Stdio::inherit()))
+}
+
+/// Takes back the newest commit, which must be this one, and what it changed; uncommitted changes stay.
+pub(super) fn undo(dir: &Path, commit: &str) -> Result<(), GitError> {
+    if head(dir)? != commit {
+        let words = format!("{commit} is not the newest commit any more");
+        return Err(GitError::Refused { what: "reset", words });
+    }
+    act("reset", git(dir).args(["reset", "--quiet", "--keep"]).arg(format!("{commit}^")))
+}
+
+/// Puts a commit back that was just undone.
+pub(super) fn redo(dir: &Path, commit: &str) -> Result<(), GitError> {
+    act("reset", git(dir).args(["reset", "--quiet", "--keep", commit]))
+}
+
+/// Puts the branch on top of what others pushed; its own commits follow. On an error it is as it was.
+pub(super) fn onto_upstream(dir: &Path) -> Result<(), GitError> {
+    let forward = act("merge", git(dir).args(["merge", "--quiet", "--ff-only", UPSTREAM]));
+    let Err(_) = forward else { return Ok(()) };
+    act("rebase", git(dir).args(["rebase", "--quiet", UPSTREAM])).inspect_err(|_| {
+        // It may not have begun; the error of the rebase is the one to report.
+        drop(act("rebase", git(dir).args(["rebase", "--abort"])));
+    })
+}
+
+/// Who changed the file last upstream, and how they called it.
+pub(super) fn who_changed(dir: &Path, file: &OsStr) -> String {
+    let log = query(dir, &["log", "-1", "--format=\"%s\" by %an <%ae>", UPSTREAM], Some(file));
+    log.ok().as_ref().and_then(line).unwrap_or_else(|| "in a commit that cannot be read".to_owned())
 }
 
 /// The newest commits that changed the file, newest first, at most `limit`.

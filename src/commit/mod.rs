@@ -12,15 +12,17 @@ mod git;
 pub mod history;
 mod message;
 mod previous;
+mod publish;
 mod standing;
 
 pub use author::author;
 pub use change::{Change, ChangeError, Changed, Commit, Policy, Written, change};
 pub use choose::{ChooseError, Chosen, choose, spelling};
 pub use file::FileError;
-pub use git::{GitError, push};
+pub use git::GitError;
 pub use message::Verb;
 pub use previous::{Previous, PreviousError, Usable, in_history, in_log, last_verdict};
+pub use publish::{PublishError, publish};
 pub use standing::{NotCommitted, Standing};
 
 #[cfg(test)]
