@@ -150,7 +150,6 @@ pub fn store_error(error: StoreError) -> CliError {
             (Exit::NotFound, "NotFound")
         }
         StoreError::UnknownArtifact { .. } => (Exit::NotFound, "UnknownArtifact"),
-        StoreError::Unbuilt(_) => (Exit::Supply, "StoreUnknown"),
         StoreError::Ambiguous { .. } => (Exit::Usage, "Ambiguous"),
         StoreError::VersionTaken { .. } => (Exit::Conflict, "VersionTaken"),
         StoreError::Damaged { .. } | StoreError::Unavailable { .. } => (Exit::Supply, "DigestMismatch"),

@@ -170,7 +170,6 @@ fn supply(error: StoreError) -> Failure {
     let reason = match &error {
         StoreError::Backend(BackendError::NotFound { .. }) | StoreError::NotAStore(_) => "NotFound",
         StoreError::Damaged { .. } | StoreError::Unavailable { .. } => "DigestMismatch",
-        StoreError::Unbuilt(_) => "StoreUnknown",
         StoreError::Sink { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             "InsufficientSpace"
         }

@@ -29,6 +29,11 @@ pub fn index(id: &PackId) -> Key {
     object("packs", &id.0, "idx")
 }
 
+/// The segments of a large tree.
+pub fn segments(id: &TreeId) -> Key {
+    object("segments", &id.0, "list")
+}
+
 /// Where a tree's contents are.
 pub fn locator(id: &TreeId) -> Key {
     object("loc", &id.0, "json.zst")

@@ -40,6 +40,7 @@ pub mod reports;
 pub mod scan;
 #[cfg(feature = "schema")]
 mod schema;
+pub mod segments;
 mod store;
 pub mod tag;
 pub mod tree;

@@ -50,3 +50,9 @@ pub const LOCATOR_SPARE_PACKS_MAX: usize = 8;
 pub const INDEX_BYTES_MAX: u64 = 32 << 20;
 /// Bytes of a store key: what S3 allows.
 pub const KEY_BYTES_MAX: usize = 1024;
+/// Files from which on a tree is stored in segments: a smaller one is not worth another round trip.
+pub const SEGMENTED_FILES_MIN: u64 = 1_024;
+/// Ranges in which the segments of one tree are read: as many as of one pack.
+pub const TREE_RANGES_MAX: usize = 8;
+/// Uncompressed bytes of a list of segments: a million entries, cut every 65, at 19 bytes each.
+pub const SEGMENT_LIST_RAW_BYTES_MAX: usize = 512 << 10;

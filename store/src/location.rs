@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, DirBackend, HttpBackend, MirroredBackend};
+use crate::backend::{Backend, DirBackend, HttpBackend, MirroredBackend, S3Backend};
 use crate::error::StoreError;
 use crate::layout;
 use crate::store::Store;
@@ -142,7 +142,7 @@ impl StoreAddress {
             StoreLocation::Http(address) => {
                 Ok(Box::new(HttpBackend::open(address, self.token_file.as_deref())?))
             }
-            StoreLocation::S3 { .. } => Err(StoreError::Unbuilt(location.to_string())),
+            StoreLocation::S3 { bucket, prefix } => Ok(Box::new(S3Backend::open(bucket, prefix)?)),
         }
     }
 

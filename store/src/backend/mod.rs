@@ -11,6 +11,8 @@ mod key;
 mod memory;
 mod mirrored;
 mod runtime;
+mod s3;
+mod spool;
 
 use std::io::{self, Read, Write};
 use std::time::SystemTime;
@@ -21,6 +23,7 @@ pub use key::{Key, KeyError};
 #[cfg(test)]
 pub(crate) use memory::MemoryBackend;
 pub use mirrored::MirroredBackend;
+pub use s3::S3Backend;
 
 /// Who may read an object where the backend knows users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,12 +233,16 @@ mod contract {
 
     use std::time::Duration;
 
+    use super::s3::tests::bucket::Bucket;
     use super::*;
 
     fn each(test: impl Fn(&dyn Backend)) {
         let dir = tempfile::tempdir().unwrap();
         test(&DirBackend::create(dir.path()).unwrap());
         test(&MemoryBackend::default());
+        for bucket in [Bucket::start(), Bucket::start_forgetful()] {
+            test(&s3::tests::backend(&bucket, "some/prefix"));
+        }
     }
 
     fn key(text: &str) -> Key {

@@ -5,11 +5,14 @@
 //! forbidden inside another runtime's context, except that it blocks.
 
 use std::future::Future;
-use std::io;
-use std::pin::pin;
+use std::io::{self, Read};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
+
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt};
 
 /// Threads that move bytes between sockets and their readers: they hash and decompress nothing.
 const THREADS: usize = 2;
@@ -47,6 +50,36 @@ impl Runtime {
             }
         }
     }
+
+    /// A stream of bytes as a blocking reader. One chunk is held at a time: what the reader does not take
+    /// stays in the socket, and the sender is held up.
+    pub(crate) fn reader<S>(&'static self, stream: S) -> StreamReader
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        StreamReader { runtime: self, stream: Box::pin(stream), chunk: Bytes::new() }
+    }
+}
+
+/// What [`Runtime::reader`] makes.
+pub(crate) struct StreamReader {
+    runtime: &'static Runtime,
+    stream: Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>,
+    chunk: Bytes,
+}
+
+impl Read for StreamReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.runtime.run(self.stream.next()) {
+                Some(chunk) => self.chunk = chunk?,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.chunk.len());
+        self.chunk.copy_to_slice(&mut buffer[..length]);
+        Ok(length)
+    }
 }
 
 struct Parked(Thread);
@@ -62,6 +95,18 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_stream_is_read_in_pieces_of_any_size() {
+        let chunks = [b"hel".as_slice(), b"", b"lo, ", b"world"].map(|text| Ok(Bytes::from_static(text)));
+        let mut reader = Runtime::shared().unwrap().reader(futures_util::stream::iter(chunks));
+        let mut text = Vec::new();
+        let mut two = [0; 2];
+        while let read @ 1.. = reader.read(&mut two).unwrap() {
+            text.extend_from_slice(&two[..read]);
+        }
+        assert_eq!(text, b"hello, world");
+    }
 
     #[test]
     fn it_works_inside_another_runtime() {

@@ -18,10 +18,12 @@ use crate::error::StoreError;
 use crate::fetch::Watch;
 use crate::inflate::deflate;
 use crate::layout;
+use crate::limits::TREE_BYTES_MAX;
 use crate::locator::{self, Places, places_in, stored_blobs};
 use crate::name::Name;
 use crate::pack::Written;
 use crate::refs::{self, Provenance};
+use crate::segments;
 use crate::store::Store;
 use crate::tree::{Entry, Kind, Tree};
 
@@ -243,8 +245,13 @@ impl<'a> Push<'a> {
         places: &Places,
         access: Access,
     ) -> Result<(), StoreError> {
-        let tree = deflate(&content.tree.encode(), self.options.level).map_err(StoreError::Compress)?;
-        self.put(&layout::tree(&content.id), &tree, access)?;
+        let text = content.tree.encode();
+        if access == Access::Public && segments::in_segments(content.tree.files()) {
+            self.put_segments(content.id, &text)?;
+        } else {
+            let tree = deflate(&text, self.options.level).map_err(StoreError::Compress)?;
+            self.put(&layout::tree(&content.id), &tree, access)?;
+        }
         let key = layout::locator(&content.id);
         let locator = locator::encode(content.tree, content.id, 1, places)
             .map_err(|error| self.store.damaged(&key, error))?;
@@ -252,6 +259,21 @@ impl<'a> Push<'a> {
         self.stored_bytes += locator.len() as u64;
         self.uploaded += 1;
         Ok(())
+    }
+
+    /// The list is of no use with the frames of another level or version, so it is written only beside its own.
+    fn put_segments(&mut self, id: TreeId, text: &[u8]) -> Result<(), StoreError> {
+        let (stored, list) = segments::encode(text, id, self.options.level).map_err(StoreError::Compress)?;
+        let key = layout::tree(&id);
+        let backend = self.store.backend();
+        let own = match backend.size(&key)? {
+            None => true,
+            Some(_) => backend.find(&key, TREE_BYTES_MAX as u64)?.is_none_or(|found| found == stored),
+        };
+        if own {
+            self.put(&layout::segments(&id), &list, Access::Public)?;
+        }
+        self.put(&key, &stored, Access::Public)
     }
 
     fn has(&self, key: &Key) -> Result<bool, StoreError> {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests fails by panicking")]
 
 pub mod faulty;
+pub mod faulty_http;
 
 use std::collections::HashMap;
 use std::io::{self, Read};
