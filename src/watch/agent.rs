@@ -16,7 +16,6 @@ use super::departures::Departures;
 use super::reporter::Reporter;
 use super::rounds::Rounds;
 use super::service::Shared;
-use super::systemd::{Systemd, summary};
 use super::tick::tick;
 use super::{AgentError, ReadAgain, Report, Settings, Signals, Tuning};
 use crate::disk::RealDisk;
@@ -28,6 +27,7 @@ use crate::record::refused::Refused;
 use crate::retry::Patience;
 use crate::source::file::FileWatch;
 use crate::status::{Around, SourceView};
+use crate::systemd::{Systemd, summary};
 
 /// Time between two looks at everything, without any event.
 pub(super) const INTERVAL: Duration = Duration::from_secs(30);

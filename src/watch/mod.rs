@@ -13,7 +13,6 @@ mod reporter;
 mod rounds;
 mod service;
 mod stop;
-mod systemd;
 mod tick;
 mod tidy;
 mod wants;

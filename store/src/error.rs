@@ -153,6 +153,31 @@ pub enum StoreError {
     /// A compressor failed.
     #[error("cannot compress: {0}")]
     Compress(io::Error),
+    /// Whoever writes held no lease for a while.
+    #[error(
+        "the lease on the store {at} ended before its work did: it was not renewed for {term_s} s (did this \
+         machine sleep?), and a collection may have run since; nothing refers to what was stored: run it again"
+    )]
+    Lapsed {
+        /// The store.
+        at: String,
+        /// How long a lease lasts.
+        term_s: u64,
+    },
+    /// A collection removes objects now.
+    #[error("a collection is removing objects of the store {at} now; try again when it is done")]
+    Sweeping {
+        /// The store.
+        at: String,
+    },
+    /// Collections condemn what a push relies on faster than it can finish.
+    #[error(
+        "collections of the store {at} condemned what this push relies on, again and again; run it again"
+    )]
+    Condemned {
+        /// The store.
+        at: String,
+    },
     /// The caller asked to stop.
     #[error("interrupted; what is already there stays and is used by the next run")]
     Cancelled,

@@ -69,6 +69,51 @@ pub fn packs() -> Key {
     tame("packs".to_owned())
 }
 
+/// All trees.
+pub fn trees() -> Key {
+    tame("trees".to_owned())
+}
+
+/// All locators.
+pub fn locators() -> Key {
+    tame("loc".to_owned())
+}
+
+/// The note of somebody who writes into the store.
+pub fn lease(uuid: &str) -> Key {
+    tame(format!("leases/{uuid}.json"))
+}
+
+/// Notes of everybody who writes into the store.
+pub fn leases() -> Key {
+    tame("leases".to_owned())
+}
+
+/// What the runs of the collection left.
+pub fn runs() -> Key {
+    tame("gc".to_owned())
+}
+
+/// What a run of the collection condemned.
+pub fn tombstone(run: &str) -> Key {
+    tame(format!("gc/{run}/tomb.json.zst"))
+}
+
+/// The note of a run that removes objects.
+pub fn sweeping(run: &str) -> Key {
+    tame(format!("gc/{run}/sweeping.json"))
+}
+
+/// Whether a key is a tombstone's.
+pub fn is_tombstone(key: &Key) -> bool {
+    key.name() == "tomb.json.zst"
+}
+
+/// Whether a key is that of a note of a sweep.
+pub fn is_sweeping(key: &Key) -> bool {
+    key.name() == "sweeping.json"
+}
+
 /// The id that an object's key names, if its file name is 64 hex digits and `suffix`.
 pub fn digest_of(key: &Key, suffix: &str) -> Option<Digest> {
     key.name().strip_suffix(suffix)?.strip_suffix('.')?.parse().ok()

@@ -50,6 +50,12 @@ pub const LOCATOR_SPARE_PACKS_MAX: usize = 8;
 pub const INDEX_BYTES_MAX: u64 = 32 << 20;
 /// Bytes of a store key: what S3 allows.
 pub const KEY_BYTES_MAX: usize = 1024;
+/// Objects that one run of the collection condemns; the next run condemns the rest.
+pub const TOMBSTONE_KEYS_MAX: usize = 250_000;
+/// Compressed bytes of a tombstone.
+pub const TOMBSTONE_BYTES_MAX: u64 = 32 << 20;
+/// Uncompressed bytes of a tombstone: [`TOMBSTONE_KEYS_MAX`] keys of the longest kind, a delta's.
+pub const TOMBSTONE_RAW_BYTES_MAX: usize = 64 << 20;
 /// Files from which on a tree is stored in segments: a smaller one is not worth another round trip.
 pub const SEGMENTED_FILES_MIN: u64 = 1_024;
 /// Ranges in which the segments of one tree are read: as many as of one pack.

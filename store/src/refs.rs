@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Artifact;
+use crate::backend::Key;
 use crate::digest::{ArtifactId, Digest};
 use crate::error::StoreError;
 use crate::fetch;
@@ -118,17 +119,18 @@ pub(crate) fn check_version(
     }
 }
 
-/// Writes the version that an artifact carries; nothing if it says so already.
+/// Writes the version that an artifact carries; nothing if it says so already: then its key is given back.
 pub(crate) fn write_version(
     store: &Store,
     artifact: &Artifact,
     id: ArtifactId,
     may_move: bool,
     provenance: &Provenance,
-) -> Result<(), StoreError> {
-    let Some(name) = version_of(artifact) else { return Ok(()) };
+) -> Result<Option<Key>, StoreError> {
+    let Some(name) = version_of(artifact) else { return Ok(None) };
+    let key = layout::reference(&artifact.app, &name);
     if version(store, &artifact.app, &name)?.is_some_and(|reference| reference.artifact() == id) {
-        return Ok(());
+        return Ok(Some(key));
     }
     // Asked again: somebody may have pushed meanwhile.
     check_version(store, artifact, id, may_move)?;
@@ -138,9 +140,9 @@ pub(crate) fn write_version(
         seq: latest.map_or(1, |seq| seq.saturating_add(1)),
         provenance: provenance.clone(),
     };
-    let key = layout::reference(&artifact.app, &name);
     let bytes = serde_json::to_vec(&reference).map_err(|error| store.damaged(&key, error))?;
-    Ok(store.backend().replace(&key, &bytes)?)
+    store.backend().replace(&key, &bytes)?;
+    Ok(None)
 }
 
 /// The ids of all artifacts, sorted.

@@ -125,6 +125,11 @@ impl Store {
     }
 }
 
+/// Whether bytes have the form of a store's record.
+pub(crate) fn check_record(bytes: &[u8]) -> Result<(), String> {
+    serde_json::from_slice::<Record>(bytes).map(drop).map_err(|error| error.to_string())
+}
+
 fn newer(at: String, record: &Record, verb: &'static str, needed: u32) -> StoreError {
     StoreError::NewerFormat { at, format: record.format, verb, needed, known: FORMAT }
 }
@@ -143,7 +148,7 @@ fn new_record() -> std::io::Result<Vec<u8>> {
 }
 
 /// A version 4 UUID.
-fn random_uuid() -> std::io::Result<String> {
+pub(crate) fn random_uuid() -> std::io::Result<String> {
     let mut bytes = [0u8; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     bytes[6] = bytes[6] & 0x0f | 0x40;

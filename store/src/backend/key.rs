@@ -47,6 +47,11 @@ impl Key {
         self.0.split_once('/').map(|(top, _)| Self(top.to_owned()))
     }
 
+    /// The directory it is in; `None` for an object at the store's top.
+    pub fn parent(&self) -> Option<Self> {
+        self.0.rsplit_once('/').map(|(above, _)| Self(above.to_owned()))
+    }
+
     /// The directories above it, from the top, each a key.
     pub fn parents(&self) -> impl Iterator<Item = &str> {
         self.0.match_indices('/').map(|(at, _)| &self.0[..at])

@@ -13,11 +13,12 @@ mod mirrored;
 mod runtime;
 mod s3;
 mod spool;
+pub mod wire;
 
 use std::io::{self, Read, Write};
 use std::time::SystemTime;
 
-pub use dir::DirBackend;
+pub use dir::{DirBackend, DirObject, DirUpload, Room};
 pub use http::{HttpBackend, Patience};
 pub use key::{Key, KeyError};
 #[cfg(test)]
@@ -155,6 +156,13 @@ impl dyn Backend + '_ {
         let mut upload = self.begin(key.top().as_ref(), access)?;
         upload.write_all(bytes).map_err(|source| BackendError::io("write", key, self.location(), source))?;
         upload.commit(key)
+    }
+
+    /// Writes an immutable object under a key known before, in place of what is there.
+    pub fn overwrite(&self, key: &Key, bytes: &[u8], access: Access) -> Result<(), BackendError> {
+        let mut upload = self.begin(key.top().as_ref(), access)?;
+        upload.write_all(bytes).map_err(|source| BackendError::io("write", key, self.location(), source))?;
+        upload.overwrite(key)
     }
 }
 

@@ -35,6 +35,11 @@ pub(crate) fn of_pack(store: &Store, pack: &PackId) -> Result<Directory, StoreEr
     if let Some(directory) = from_index(store, pack)? {
         return Ok(directory);
     }
+    inside_pack(store, pack)
+}
+
+/// The directory inside a pack, whatever its `.idx` says.
+pub(crate) fn inside_pack(store: &Store, pack: &PackId) -> Result<Directory, StoreError> {
     // Once more before it is called damaged: a bit may have flipped on the way.
     match from_trailer(store.backend(), pack)? {
         Ok(directory) => Ok(directory),
@@ -60,7 +65,11 @@ fn from_index(store: &Store, pack: &PackId) -> Result<Option<Directory>, StoreEr
     }
 }
 
-fn from_trailer(backend: &dyn Backend, pack: &PackId) -> Result<Result<Directory, PackError>, BackendError> {
+/// The directory at a pack's own end.
+pub(crate) fn from_trailer(
+    backend: &dyn Backend,
+    pack: &PackId,
+) -> Result<Result<Directory, PackError>, BackendError> {
     let key = layout::pack(pack);
     let size = backend
         .size(&key)?

@@ -42,6 +42,11 @@ impl<'a> StoreSource<'a> {
         Ok(Self { store, places, kept: Mutex::default() })
     }
 
+    /// Contents whose places are known.
+    pub(crate) fn at(store: &'a Store, places: Places) -> Self {
+        Self { store, places, kept: Mutex::default() }
+    }
+
     /// Where the contents are.
     pub(crate) const fn places(&self) -> &Places {
         &self.places

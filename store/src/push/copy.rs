@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
 
 use super::reuse::{Known, reusable};
-use super::{LayerContent, Push, PushOptions, PushReport};
+use super::stream::put_pack;
+use super::{LayerContent, Push, PushOptions, PushReport, Try, under_lease};
 use crate::artifact::Layer;
 use crate::backend::{Access, BackendError};
 use crate::digest::{ArtifactId, Digest, PackId};
@@ -37,56 +38,53 @@ pub fn copy(
     {
         options.provenance = reference.provenance;
     }
-    let mut push = Push::new(to, &artifact, &options)?;
-    push.from = Some(from);
-    refs::check_version(to, &artifact, *id, options.move_version)?;
-    let mut layers = Vec::new();
-    for layer in &artifact.layers {
-        layers.push(read_layer(from, to, layer)?);
-    }
-    for (layer, (tree, source)) in artifact.layers.iter().zip(&layers) {
-        if let (Some(source), false) = (source, layer.is_env()) {
-            push.copy_packs(from, tree, source.places())?;
-        }
-    }
-    let contents: Vec<_> = artifact
-        .layers
-        .iter()
-        .zip(&layers)
-        .map(|(layer, (tree, source))| LayerContent {
-            id: layer.tree,
-            tree,
-            source: source.as_ref().map_or(&Nothing, |source| source),
-        })
-        .collect();
-    push.run(&contents)
-}
-
-/// A layer's tree, and its contents unless the other store has the layer.
-fn read_layer<'a>(
-    from: &'a Store,
-    to: &Store,
-    layer: &Layer,
-) -> Result<(Tree, Option<StoreSource<'a>>), StoreError> {
-    let has = |key| Ok::<_, StoreError>(to.backend().size(&key)?.is_some());
-    if has(layout::tree(&layer.tree))? && has(layout::locator(&layer.tree))? {
-        return Ok((Tree::default(), None));
-    }
-    let tree = fetch::tree(from, &layer.tree)?;
-    let source = StoreSource::new(from, &tree)?;
-    Ok((tree, Some(source)))
-}
-
-/// The source of a layer that the other store has: nothing is read from it.
-struct Nothing;
-
-impl crate::blob::BlobSource for Nothing {
-    fn open(&self, _blob: &crate::digest::BlobId, _size: u64) -> std::io::Result<Box<dyn Read + '_>> {
-        Err(std::io::Error::other("the layer was there a moment ago"))
-    }
+    under_lease(to, &options, |lease, condemned| {
+        let mut push = Push::new(to, &artifact, &options, lease, condemned)?;
+        push.from = Some(from);
+        push.copy(from)
+    })
 }
 
 impl Push<'_> {
+    fn copy(mut self, from: &Store) -> Result<Try, StoreError> {
+        refs::check_version(self.store, self.artifact, self.id, self.options.move_version)?;
+        let artifact = self.artifact;
+        let mut layers = Vec::new();
+        for layer in &artifact.layers {
+            layers.push(self.read_layer(from, layer)?);
+        }
+        for (layer, (tree, source)) in artifact.layers.iter().zip(&layers) {
+            if let (Some(source), false) = (source, layer.is_env()) {
+                self.copy_packs(from, tree, source.places())?;
+            }
+        }
+        let contents: Vec<_> = artifact
+            .layers
+            .iter()
+            .zip(&layers)
+            .map(|(layer, (tree, source))| LayerContent {
+                id: layer.tree,
+                tree,
+                source: source.as_ref().map_or(&Nothing, |source| source),
+            })
+            .collect();
+        self.run(&contents)
+    }
+
+    /// A layer's tree, and its contents unless the other store has the layer.
+    fn read_layer<'f>(
+        &self,
+        from: &'f Store,
+        layer: &Layer,
+    ) -> Result<(Tree, Option<StoreSource<'f>>), StoreError> {
+        if self.has(&layout::tree(&layer.tree))? && self.has(&layout::locator(&layer.tree))? {
+            return Ok((Tree::default(), None));
+        }
+        let tree = fetch::tree(from, &layer.tree)?;
+        let source = StoreSource::new(from, &tree)?;
+        Ok((tree, Some(source)))
+    }
+
     fn copy_packs(&mut self, from: &Store, tree: &Tree, places: &Places) -> Result<(), StoreError> {
         for pack in mostly_missing(tree, places, self.known()?) {
             let directory = match fetch::of_pack(from, &pack) {
@@ -124,6 +122,7 @@ impl Push<'_> {
             upload
                 .write_all(&buffer[..count])
                 .map_err(|source| BackendError::io("write", &key, to.location(), source))?;
+            self.lease.keep()?;
             if (self.options.watch.cancel)() {
                 return Err(StoreError::Cancelled);
             }
@@ -132,15 +131,23 @@ impl Push<'_> {
             tracing::warn!(%pack, store = from.location(), "damaged; what is whole of it is packed anew");
             return Ok(());
         }
-        upload.commit(&key)?;
         let index = directory.encode().map_err(|error| from.damaged(layout::index(&pack), error))?;
-        to.put_new(&layout::index(&pack), &index, Access::Public)?;
+        put_pack(self.store, upload, &pack, Some(&index), &self.condemned)?;
         self.stored_bytes += size + index.len() as u64;
         self.uploaded += 2;
         let known = self.known()?;
         known.pack_bytes.insert(pack, directory.frames_end());
         known.places.extend(places_in(pack, directory));
         Ok(())
+    }
+}
+
+/// The source of a layer that the other store has: nothing is read from it.
+struct Nothing;
+
+impl crate::blob::BlobSource for Nothing {
+    fn open(&self, _blob: &crate::digest::BlobId, _size: u64) -> std::io::Result<Box<dyn Read + '_>> {
+        Err(std::io::Error::other("the layer was there a moment ago"))
     }
 }
 

@@ -9,16 +9,22 @@ use crate::artifact::Artifact;
 use crate::digest::PackId;
 use crate::error::StoreError;
 use crate::fetch::{self, PackList};
+use crate::layout;
 use crate::limits::INDEX_BYTES_MAX;
 use crate::locator::{PackFrame, Places, places_in};
 use crate::refs;
 use crate::store::Store;
+use crate::sweep::Condemned;
 
 /// Earlier versions of an app that are compared when the store's indexes are too large to load.
 const BASES_MAX: usize = 3;
 
-pub(super) fn known(store: &Store, artifact: &Artifact) -> Result<Known, StoreError> {
-    let list = fetch::packs(store)?;
+pub(super) fn known(store: &Store, artifact: &Artifact, condemned: &Condemned) -> Result<Known, StoreError> {
+    let mut list = fetch::packs(store)?;
+    // What may be removed at any time is as good as gone.
+    list.packs.retain(|(pack, _)| !condemned.has(&layout::pack(pack)));
+    list.indexed
+        .retain(|(pack, _)| !condemned.has(&layout::index(pack)) && !condemned.has(&layout::pack(pack)));
     let total: u64 = list.indexed.iter().map(|(_, bytes)| bytes).sum();
     let mut known = if total <= INDEX_BYTES_MAX {
         from_indexes(store, &list)

@@ -1,31 +1,46 @@
 //! Pushing: into a store, only what it lacks, in an order in which everything that an object refers to is
 //! durable before it: packs, their `.idx`, tree, locator, artifact, version. The artifact is the commit
 //! point; a push that dies before leaves objects that nothing names, and a later one finds and uses them.
+//!
+//! A push runs under a lease ([`crate::lease`]), so that nothing is collected meanwhile, and on top of it
+//! relies on nothing that is condemned: what a tombstone names counts as gone and is written anew. Tombstones
+//! are read as it begins and again before the artifact is written; if a new one names what this push found in
+//! the store, it begins again, and what it has stored so far is found.
 
 mod copy;
 mod known;
 mod reuse;
 mod stream;
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 pub use self::copy::copy;
 use self::reuse::{Known, reusable};
-use self::stream::{Stream, StreamError};
+pub(crate) use self::stream::{Stream, StreamError};
 use crate::artifact::{Artifact, Layer};
 use crate::backend::{Access, Key, Put};
 use crate::blob::BlobSource;
-use crate::digest::{ArtifactId, BlobId, TreeId};
+use crate::digest::{ArtifactId, BlobId, PackId, TreeId};
 use crate::error::StoreError;
 use crate::fetch::Watch;
 use crate::inflate::deflate;
 use crate::layout;
-use crate::limits::TREE_BYTES_MAX;
+use crate::lease::{self, Claim, Pace};
+use crate::limits::{ARTIFACT_BYTES_MAX, RECORD_BYTES_MAX, TREE_BYTES_MAX};
 use crate::locator::{self, Places, places_in, stored_blobs};
 use crate::name::Name;
 use crate::pack::Written;
 use crate::refs::{self, Provenance};
 use crate::segments;
 use crate::store::Store;
+use crate::sweep::Condemned;
 use crate::tree::{Entry, Kind, Tree};
+
+/// Tries of one push; each but the first is the doing of a collection that condemned what the push relied on.
+const TRIES_MAX: usize = 10;
+/// A younger artifact or version needs no renewal: no collection condemns anything of this age.
+const YOUNG: Duration = Duration::from_secs(3600);
 
 /// The zstd level of packs and trees unless another is asked for.
 pub const LEVEL: i32 = 3;
@@ -52,11 +67,19 @@ pub struct PushOptions<'a> {
     pub provenance: Provenance,
     /// Who watches.
     pub watch: Watch<'a>,
+    /// How long the lease lasts.
+    pub pace: Pace<'a>,
 }
 
 impl Default for PushOptions<'_> {
     fn default() -> Self {
-        Self { level: LEVEL, move_version: false, provenance: Provenance::default(), watch: Watch::NOBODY }
+        Self {
+            level: LEVEL,
+            move_version: false,
+            provenance: Provenance::default(),
+            watch: Watch::NOBODY,
+            pace: Pace::REAL,
+        }
     }
 }
 
@@ -95,11 +118,41 @@ pub fn push(
     layers: &[LayerContent<'_>],
     options: &PushOptions<'_>,
 ) -> Result<PushReport, StoreError> {
-    Push::new(store, artifact, options)?.run(layers)
+    under_lease(store, options, |lease, condemned| {
+        Push::new(store, artifact, options, lease, condemned)?.run(layers)
+    })
+}
+
+/// What became of one try.
+enum Try {
+    Done(PushReport),
+    /// What it found in the store was condemned meanwhile.
+    Condemned,
+}
+
+/// Tries until nothing that a try relied on was condemned under it; each further try is a tombstone's doing.
+fn under_lease(
+    store: &Store,
+    options: &PushOptions<'_>,
+    attempt: impl Fn(&Claim<'_>, Condemned) -> Result<Try, StoreError>,
+) -> Result<PushReport, StoreError> {
+    store.check_writable()?;
+    let lease = Claim::lease(store, "push", options.pace)?;
+    lease::wait_for_sweeps(&lease, options.watch.cancel)?;
+    for _ in 0..TRIES_MAX {
+        if let Try::Done(report) = attempt(&lease, Condemned::read(store)?)? {
+            return Ok(report);
+        }
+    }
+    Err(StoreError::Condemned { at: store.location() })
 }
 
 struct Push<'a> {
     store: &'a Store,
+    lease: &'a Claim<'a>,
+    condemned: Condemned,
+    /// What the artifact relies on: trees, locators, packs.
+    relied_on: HashSet<Key>,
     artifact: &'a Artifact,
     id: ArtifactId,
     options: &'a PushOptions<'a>,
@@ -116,39 +169,91 @@ impl<'a> Push<'a> {
         store: &'a Store,
         artifact: &'a Artifact,
         options: &'a PushOptions<'a>,
+        lease: &'a Claim<'a>,
+        condemned: Condemned,
     ) -> Result<Self, StoreError> {
-        store.check_writable()?;
-        let id = artifact.id()?;
-        Ok(Self { store, artifact, id, options, from: None, known: None, stored_bytes: 0, uploaded: 0 })
+        Ok(Self {
+            store,
+            lease,
+            condemned,
+            relied_on: HashSet::new(),
+            artifact,
+            id: artifact.id()?,
+            options,
+            from: None,
+            known: None,
+            stored_bytes: 0,
+            uploaded: 0,
+        })
     }
 
-    fn run(mut self, contents: &[LayerContent<'_>]) -> Result<PushReport, StoreError> {
+    fn run(mut self, contents: &[LayerContent<'_>]) -> Result<Try, StoreError> {
         refs::check_version(self.store, self.artifact, self.id, self.options.move_version)?;
-        // A lease belongs here, and the list of sweeps after it, once stores are collected: nothing is ever
-        // deleted now, so there is nothing to be protected from.
-        let existed = self.has(&layout::artifact(&self.id))?;
+        let existed = self.store.backend().size(&layout::artifact(&self.id))?.is_some();
         let mut layers = Vec::new();
         for layer in &self.artifact.layers {
             let content = contents.iter().find(|content| content.id == layer.tree).ok_or_else(|| {
                 StoreError::Layer { layer: layer.name.to_string(), why: "its content was not given" }
             })?;
             layers.push(self.push_layer(layer, content)?);
+            self.lease.keep()?;
         }
-        self.put(&layout::artifact(&self.id), &self.artifact.encode()?, Access::Public)?;
-        refs::write_version(
+        if !self.condemned.learn(self.store)?.is_disjoint(&self.relied_on) {
+            return Ok(Try::Condemned);
+        }
+        self.lease.check()?;
+        self.put_artifact(existed)?;
+        // If this machine slept since the check, a collection may have gone by without seeing the artifact.
+        self.lease.check()?;
+        let version = refs::write_version(
             self.store,
             self.artifact,
             self.id,
             self.options.move_version,
             &self.options.provenance,
         )?;
-        Ok(PushReport {
+        if let Some(key) = version {
+            self.renew(&key, RECORD_BYTES_MAX)?;
+        }
+        Ok(Try::Done(PushReport {
             artifact: self.id,
             stored_bytes: self.stored_bytes,
             uploaded: self.uploaded,
             layers,
             existed,
-        })
+        }))
+    }
+
+    /// The commit point. One that was there may be damaged, or old enough to be condemned at any time.
+    fn put_artifact(&mut self, existed: bool) -> Result<(), StoreError> {
+        let (key, bytes) = (layout::artifact(&self.id), self.artifact.encode()?);
+        if !existed {
+            return self.put(&key, &bytes, Access::Public);
+        }
+        let whole =
+            self.store.backend().find(&key, ARTIFACT_BYTES_MAX as u64)?.is_some_and(|old| old == bytes);
+        if whole && !self.condemned.has(&key) {
+            return self.renew(&key, ARTIFACT_BYTES_MAX as u64);
+        }
+        self.store.backend().overwrite(&key, &bytes, Access::Public)?;
+        self.stored_bytes += bytes.len() as u64;
+        self.uploaded += 1;
+        Ok(())
+    }
+
+    /// Lets the age of a small object begin now, unless it did a moment ago: young ones are not condemned.
+    fn renew(&self, key: &Key, max: u64) -> Result<(), StoreError> {
+        let backend = self.store.backend();
+        let listed = backend.list(&key.parent().unwrap_or_else(|| key.clone()))?;
+        let Some(item) = listed.into_iter().find(|item| item.key == *key) else { return Ok(()) };
+        let age = backend.now()?.duration_since(item.modified).unwrap_or_default();
+        if age < YOUNG && !self.condemned.has(key) {
+            return Ok(());
+        }
+        match backend.find(key, max)? {
+            Some(bytes) => Ok(backend.replace(key, &bytes)?),
+            None => Ok(()),
+        }
     }
 
     fn push_layer(&mut self, layer: &Layer, content: &LayerContent<'_>) -> Result<PushedLayer, StoreError> {
@@ -159,7 +264,10 @@ impl<'a> Push<'a> {
             new_bytes: 0,
         };
         // A tree without its locator is a push that died between the two, or a locator that was lost.
-        if self.has(&layout::tree(&layer.tree))? && self.has(&layout::locator(&layer.tree))? {
+        let (tree, locator) = (layout::tree(&layer.tree), layout::locator(&layer.tree));
+        let has = self.has(&tree)? && self.has(&locator)?;
+        self.relied_on.extend([tree, locator]);
+        if has {
             return Ok(pushed);
         }
         let access = if layer.is_env() { Access::Private } else { Access::Public };
@@ -174,13 +282,16 @@ impl<'a> Push<'a> {
         let packs = self.pack(layer, content, &missing, access)?;
         self.learn(&packs, access);
         places.extend(packs.iter().flat_map(|pack| places_in(pack.id, &pack.directory)));
+        let packs = places.values().flat_map(|place| &place.frames).map(|frame| frame.pack);
+        let packs: HashSet<PackId> = packs.collect();
+        self.relied_on.extend(packs.iter().flat_map(|pack| [layout::pack(pack), layout::index(pack)]));
         self.put_tree(content, &places, access)?;
         Ok(pushed)
     }
 
     fn known(&mut self) -> Result<&mut Known, StoreError> {
         if self.known.is_none() {
-            self.known = Some(known::known(self.store, self.artifact)?);
+            self.known = Some(known::known(self.store, self.artifact, &self.condemned)?);
         }
         Ok(self.known.get_or_insert_default())
     }
@@ -199,6 +310,8 @@ impl<'a> Push<'a> {
             access,
             level: self.options.level,
             watch: self.options.watch,
+            lease: self.lease,
+            condemned: &self.condemned,
         };
         stream.run().map_err(|error| self.explain(layer, content.tree, error))
     }
@@ -268,6 +381,7 @@ impl<'a> Push<'a> {
         let backend = self.store.backend();
         let own = match backend.size(&key)? {
             None => true,
+            Some(_) if self.condemned.has(&key) => true,
             Some(_) => backend.find(&key, TREE_BYTES_MAX as u64)?.is_none_or(|found| found == stored),
         };
         if own {
@@ -276,12 +390,19 @@ impl<'a> Push<'a> {
         self.put(&key, &stored, Access::Public)
     }
 
+    /// Whether an object is there to stay.
     fn has(&self, key: &Key) -> Result<bool, StoreError> {
-        Ok(self.store.backend().size(key)?.is_some())
+        Ok(!self.condemned.has(key) && self.store.backend().size(key)?.is_some())
     }
 
     fn put(&mut self, key: &Key, bytes: &[u8], access: Access) -> Result<(), StoreError> {
-        if self.store.backend().put_new(key, bytes, access)? == Put::Stored {
+        let backend = self.store.backend();
+        let put = if self.condemned.has(key) {
+            backend.overwrite(key, bytes, access).map(|()| Put::Stored)
+        } else {
+            backend.put_new(key, bytes, access)
+        };
+        if put? == Put::Stored {
             self.stored_bytes += bytes.len() as u64;
             self.uploaded += 1;
         }

@@ -9,20 +9,22 @@
 //! ```
 //! Both queues are bounded, so memory does not grow with the layer.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::backend::{Access, Upload};
+use crate::backend::{Access, BackendError, Upload};
 use crate::blob::BlobSource;
-use crate::digest::BlobId;
+use crate::digest::{BlobId, PackId};
 use crate::error::StoreError;
 use crate::fetch::Watch;
 use crate::layout;
+use crate::lease::Claim;
 use crate::limits::{FRAME_RAW_BYTES_MAX, FRAME_RAW_BYTES_TARGET, PACK_BYTES_TARGET};
 use crate::pack::{FrameBytes, PackError, PackWriter, Written};
 use crate::store::Store;
+use crate::sweep::Condemned;
 
 /// Frames in flight for each worker: enough to ride out one slow frame.
 const FRAMES_AHEAD: usize = 4;
@@ -30,17 +32,19 @@ const FRAMES_AHEAD: usize = 4;
 const COMMITS_IN_FLIGHT: usize = 2;
 
 /// What is to be packed, from where, for whom.
-pub(super) struct Stream<'a> {
-    pub(super) store: &'a Store,
-    pub(super) source: &'a dyn BlobSource,
-    pub(super) blobs: &'a [(BlobId, u64)],
-    pub(super) access: Access,
-    pub(super) level: i32,
-    pub(super) watch: Watch<'a>,
+pub(crate) struct Stream<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) source: &'a dyn BlobSource,
+    pub(crate) blobs: &'a [(BlobId, u64)],
+    pub(crate) access: Access,
+    pub(crate) level: i32,
+    pub(crate) watch: Watch<'a>,
+    pub(crate) lease: &'a Claim<'a>,
+    pub(crate) condemned: &'a Condemned,
 }
 
 /// Why contents could not be packed; the caller knows their names.
-pub(super) enum StreamError {
+pub(crate) enum StreamError {
     Changed(BlobId),
     Source(BlobId, std::io::Error),
     Store(StoreError),
@@ -67,7 +71,7 @@ struct Job<'a> {
 
 impl Stream<'_> {
     /// Packs everything; the packs are durable when it returns.
-    pub(super) fn run(&self) -> Result<Vec<Written>, StreamError> {
+    pub(crate) fn run(&self) -> Result<Vec<Written>, StreamError> {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let (jobs, job_queue) = bounded(workers * FRAMES_AHEAD);
         let (order, frames) = bounded(workers * FRAMES_AHEAD);
@@ -241,6 +245,7 @@ impl<'s: 'scope, 'scope, 'env> Writer<'s, 'scope, 'env> {
                 return Err(StoreError::Compress(std::io::Error::other("a worker ended early")).into());
             };
             self.write(&frame?)?;
+            self.stream.lease.keep()?;
             if (self.stream.watch.cancel)() {
                 return Err(StoreError::Cancelled.into());
             }
@@ -281,14 +286,11 @@ impl<'s: 'scope, 'scope, 'env> Writer<'s, 'scope, 'env> {
             join(oldest)?;
         }
         let (id, index) = (written.id, written.index.clone());
-        let access = self.stream.access;
+        let (access, condemned) = (self.stream.access, self.stream.condemned);
         self.commits.push_back(self.scope.spawn(move || {
-            upload.commit(&layout::pack(&id))?;
             // Packs of env layers have no index, so that no other layer ever finds their contents.
-            if access == Access::Public {
-                store.backend().put_new(&layout::index(&id), &index, access)?;
-            }
-            Ok(())
+            let index = (access == Access::Public).then_some(index.as_slice());
+            put_pack(store, upload, &id, index, condemned)
         }));
         self.done.push(written);
         Ok(())
@@ -297,9 +299,39 @@ impl<'s: 'scope, 'scope, 'env> Writer<'s, 'scope, 'env> {
 
 impl Stream<'_> {
     fn cannot_write(&self, source: std::io::Error) -> StoreError {
-        crate::backend::BackendError::io("write a pack to", &layout::packs(), self.store.location(), source)
-            .into()
+        BackendError::io("write a pack to", &layout::packs(), self.store.location(), source).into()
     }
+}
+
+/// Gives a whole pack its key, and then its directory one, if it has any. A pack that is there without its
+/// directory is not relied on: somebody took it away because the pack is damaged.
+pub(super) fn put_pack(
+    store: &Store,
+    upload: Box<dyn Upload + '_>,
+    id: &PackId,
+    index: Option<&[u8]>,
+    condemned: &Condemned,
+) -> Result<(), StoreError> {
+    let (pack, at) = (layout::pack(id), layout::index(id));
+    let trusted = index.is_some()
+        && !condemned.has(&pack)
+        && !condemned.has(&at)
+        && store.backend().size(&at)?.is_some();
+    if trusted {
+        upload.commit(&pack)?;
+    } else {
+        upload.overwrite(&pack)?;
+    }
+    if let Some(index) = index {
+        let mut upload = store.backend().begin(Some(&layout::packs()), Access::Public)?;
+        upload.write_all(index).map_err(|source| BackendError::io("write", &at, store.location(), source))?;
+        if trusted {
+            upload.commit(&at)?;
+        } else {
+            upload.overwrite(&at)?;
+        }
+    }
+    Ok(())
 }
 
 fn join(commit: Commit<'_>) -> Result<(), StoreError> {

@@ -5,6 +5,7 @@
 
 pub mod faulty;
 pub mod faulty_http;
+pub mod model;
 
 use std::collections::HashMap;
 use std::io::{self, Read};
