@@ -103,7 +103,13 @@ fn short(rows: &[Value]) -> Vec<String> {
     let serves = |row: &Value| if row["from"].is_string() && row["until"].is_null() { "+" } else { "" };
     rows.iter()
         .map(|row| {
-            format!("{} {} {}{}", text(&row["host"]), text(&row["version"]), text(&row["result"]), serves(row))
+            format!(
+                "{} {} {}{}",
+                text(&row["host"]),
+                text(&row["version"]),
+                text(&row["result"]),
+                serves(row)
+            )
         })
         .collect()
 }
@@ -184,7 +190,10 @@ fn one_machine_sees_every_host_and_which_are_not_well_or_silent() {
     let items = list["items"].as_array().unwrap();
     assert_eq!(list["kind"], "FleetStatusList");
     assert_eq!((items[0]["host"].as_str(), items[0]["sync"].as_str()), (Some("web-1"), Some("Synced")));
-    assert_eq!((items[1]["sync"].as_str(), items[1]["health"].as_str()), (Some("OutOfSync"), Some("Healthy")));
+    assert_eq!(
+        (items[1]["sync"].as_str(), items[1]["health"].as_str()),
+        (Some("OutOfSync"), Some("Healthy"))
+    );
     assert_eq!(items[1]["running"]["version"], "1.0.0");
     let table = seen(&[]);
     assert!(table.out.contains("web-2") && table.out.contains("1.0.0"), "{}", table.out);
