@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn a_restart_after_a_crash_is_the_same_run_going_on() {
-        let healed = Entry { heals: Some(Drift::ProcessMissing), ..entry(10, "1", Outcome::Healthy, Some("1")) };
+        let healed =
+            Entry { heals: Some(Drift::ProcessMissing), ..entry(10, "1", Outcome::Healthy, Some("1")) };
         assert_eq!(told(&[entry(0, "1", Outcome::Healthy, None), healed]), ["1 1.."]);
     }
 
