@@ -12,6 +12,7 @@ pub const HOST: &[&str] = &[
     "cache",
     "trust",
     "webhook",
+    "report",
     "migrator",
     "apps",
 ];
@@ -35,6 +36,8 @@ pub const WEBHOOK: &[&str] = &["listen", "secret_file"];
 pub const CACHE: &[&str] = &["max_bytes"];
 /// `[trust]`.
 pub const TRUST: &[&str] = &["operators", "builders", "allowed_signers"];
+/// `[report]`.
+pub const REPORT: &[&str] = &["to", "every", "token_file"];
 /// `[apps.<app>]`.
 pub const APP: &[&str] = &["dir", "user", "env_dir", "env", "start", "on_env_change", "enabled"];
 /// `[apps.<app>] start = { … }`.
@@ -47,6 +50,7 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("cache", CACHE),
     ("trust", TRUST),
     ("webhook", WEBHOOK),
+    ("report", REPORT),
     ("apps.<app>", APP),
     ("apps.<app>.start", START),
 ];

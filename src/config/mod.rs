@@ -3,6 +3,7 @@
 mod app;
 pub mod keys;
 pub mod remote;
+mod report;
 mod state;
 mod store;
 
@@ -13,6 +14,7 @@ use landfall_store::Name;
 use landfall_store::location::StoreLocation;
 
 pub use app::{AppConfig, OnEnvChange, StartOverride};
+pub use report::ReportConfig;
 pub use state::{Access, History, Repository, StateConfig, StateLocation, WebhookConfig};
 
 use crate::document::{Document, Notation, Problem, Table, Value, parse_toml};
@@ -93,6 +95,8 @@ pub struct HostConfig {
     pub trust: Trust,
     /// Where the git server may say that the state changed.
     pub webhook: Option<WebhookConfig>,
+    /// How this host leaves word of itself in the store; absent: it does not.
+    pub report: Option<ReportConfig>,
     /// Whether this host runs migrate steps; one that does not waits for their `check`.
     pub migrator: bool,
     /// The apps of this host; absent: every app of its environment.
@@ -145,6 +149,7 @@ impl HostConfig {
             cache_max_bytes: None,
             trust: Trust::default(),
             webhook: None,
+            report: None,
             migrator: true,
             apps: None,
         })
@@ -186,6 +191,7 @@ fn config(root: &Value<'_>, base: &Path, host_name: &str) -> Result<HostConfig, 
         cache_max_bytes: table.read("cache", cache)?.flatten(),
         trust: table.read("trust", |value| trust(value, base))?.unwrap_or_default(),
         webhook: table.read("webhook", |value| state::webhook(value, base))?,
+        report: table.read("report", |value| report::read(value, base))?.flatten(),
         migrator: table.read("migrator", Value::boolean)?.unwrap_or(true),
         apps: table.read("apps", app::read_all)?,
     })

@@ -14,6 +14,7 @@ use super::accept::{self, Accepted, StateProblem};
 use super::apps::{AppState, RECORD_PAUSE, jittered};
 use super::departures::Departures;
 use super::feed::Feed;
+use super::reporter::Reporter;
 use super::repository::{Refused, floor_of};
 use super::rounds::Rounds;
 use super::service::Shared;
@@ -23,6 +24,7 @@ use crate::disk::RealDisk;
 use crate::door::{Door, Knock};
 use crate::hook::Hook;
 use crate::processes::Living;
+use crate::reconcile::Tick;
 use crate::record::journal::Failure;
 use crate::record::refused;
 use crate::record::source::{SourceRecord, Wrong};
@@ -68,6 +70,7 @@ pub(super) struct Agent {
     look_over: UnboundedSender<LookedOver>,
     departed: UnboundedReceiver<Name>,
     systemd: Systemd,
+    pub(super) reporter: Reporter,
     /// Nobody can give orders while there is none.
     _door: Option<Door>,
     knocks: Receiver<Knock>,
@@ -102,6 +105,7 @@ impl Agent {
             .unwrap_or_default();
         let apps = BTreeMap::new();
         let systemd = Systemd::new();
+        let reporter = Reporter::new(settings.reporting.clone());
         let (knock, knocks) = channel(KNOCKS_MAX);
         // One call that waits is as good as a thousand.
         let (call, calls) = channel(1);
@@ -130,6 +134,7 @@ impl Agent {
             look_over,
             departed,
             systemd,
+            reporter,
             _door: door,
             knocks,
             hook: None,
@@ -173,6 +178,7 @@ impl Agent {
                 }
                 Some(knock) = self.knocks.recv() => {
                     look_again = self.answer(knock).or(look_again);
+                    self.reporter.news();
                 }
                 Some(()) = self.calls.recv() => self.feed.hurry(),
                 () = until(self.wake) => self.know_apps(),
@@ -180,6 +186,7 @@ impl Agent {
                 Some(app) = self.departed.recv() => self.look_at(&app),
                 () = self.rounds.is_due() => self.begin_turn(),
                 Some(turn) = self.looked_over.recv() => self.end_turn(turn),
+                turn = self.reporter.turn() => self.reporter.take(turn),
                 () = tokio::time::sleep_until(timer) => {
                     timer = Instant::now() + jittered(INTERVAL);
                     self.feed.follow()?;
@@ -327,6 +334,9 @@ impl Agent {
 
     fn note(&mut self, ended: Ended) {
         let Ended { report, living } = ended;
+        if matches!(report.tick, Ok(Tick::Attempted(_))) {
+            self.reporter.news();
+        }
         if let Some(app) = self.apps.get_mut(&report.app) {
             app.note(&report, Instant::now());
             self.departures.follow(&report.app, living);
@@ -385,7 +395,7 @@ struct LookedOver {
 }
 
 /// Waits for a moment, or for ever.
-async fn until(moment: Option<Instant>) {
+pub(super) async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,

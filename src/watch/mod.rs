@@ -10,6 +10,7 @@ mod departures;
 mod feed;
 mod orders;
 mod reload;
+mod reporter;
 mod repository;
 mod rounds;
 mod service;
@@ -40,6 +41,7 @@ use crate::status::{Around, SourceView};
 
 pub use accept::{Accepted, StateProblem, Tuning, Waiver, desired, last, newest, of_file};
 pub use orders::block_of;
+pub use reporter::Reporting;
 pub use repository::{accept_without_agent, origin};
 pub use service::{Overrides, Shared, Site};
 
@@ -52,6 +54,8 @@ pub struct Settings {
     pub environment: Name,
     /// Where the state comes from.
     pub source: Source,
+    /// How it reports; absent: it does not.
+    pub reporting: Option<Reporting>,
 }
 
 impl Settings {
