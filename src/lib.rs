@@ -44,6 +44,7 @@ pub mod record;
 pub mod recover;
 pub mod release;
 pub mod retry;
+pub mod roots;
 pub mod source;
 pub mod spec;
 pub mod start;

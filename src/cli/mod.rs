@@ -38,6 +38,7 @@ mod show;
 mod stages;
 mod state;
 mod status;
+mod store;
 mod text;
 mod verdict;
 mod verify;
@@ -185,6 +186,9 @@ pub enum Command {
     Env(env::EnvArgs),
     Verify(verify::VerifyArgs),
     Gc(gc::Gc),
+    /// Collect and check a store.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     Install(install::Install),
     Uninstall(install::Uninstall),
     Doctor(doctor::DoctorArgs),
@@ -248,6 +252,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Env(args) => env::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Gc(args) => gc::run(&args, context),
+        Command::Store(command) => store::run(&command, context),
         Command::Install(args) => install::install(&args, context),
         Command::Uninstall(args) => install::uninstall(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),

@@ -5,7 +5,9 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::report::API_VERSION;
-use super::{describe, diff, doctor, env, error, gc, history, install, logs, ls, plan, show, state, verify};
+use super::{
+    describe, diff, doctor, env, error, gc, history, install, logs, ls, plan, show, state, store, verify,
+};
 use crate::status::Status;
 
 /// A document: `oneOf` every kind there is. Objects may gain keys; none is renamed or removed.
@@ -24,6 +26,8 @@ pub fn schema() -> Value {
     list("EnvList", item::<env::Item>(&mut generator));
     list("VerifyList", item::<verify::Item>(&mut generator));
     list("GcList", item::<gc::Item>(&mut generator));
+    list("StoreGcList", item::<store::CollectedItem>(&mut generator));
+    list("StoreVerifyList", item::<store::VerifiedItem>(&mut generator));
     list("PlanList", item::<plan::Item>(&mut generator));
     list("FindingList", item::<state::Item<'_>>(&mut generator));
     list("DoctorList", item::<doctor::Finding>(&mut generator));

@@ -40,6 +40,7 @@ pub mod repair;
 pub mod scan;
 #[cfg(feature = "schema")]
 mod schema;
+pub mod scrub;
 pub mod segments;
 mod store;
 pub mod sweep;

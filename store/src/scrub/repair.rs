@@ -1,0 +1,66 @@
+//! Making a damaged store ready to be healed by pushes: what is damaged is taken away, or out of the way, so that
+//! the next push of the same content does not take it for granted.
+
+use std::collections::BTreeSet;
+
+use super::{Damage, Fault, Report};
+use crate::backend::{Access, Key};
+use crate::digest::PackId;
+use crate::error::StoreError;
+use crate::fetch;
+use crate::layout;
+use crate::lease::{self, Claim, Pace};
+use crate::store::Store;
+use crate::sweep::Family;
+
+/// Takes away what `report` found, as far as a push can store it again; gives back the keys that changed.
+///
+/// - a damaged tree, locator or directory copy is removed; a copy whose pack is whole is written anew;
+/// - a damaged pack loses its directory copy, so that no push relies on it any more, and trees that need what it
+///   or no pack gives lose their locators, so that a push packs these contents anew. The pack itself stays: what
+///   is whole in it can still be fetched, and a push of the same pack replaces it.
+///
+/// A damaged artifact stays too: a push of it replaces it.
+pub fn repair(store: &Store, report: &Report, pace: Pace<'_>) -> Result<Vec<Key>, StoreError> {
+    store.check_writable()?;
+    let lease = Claim::lease(store, "repair", pace)?;
+    lease::wait_for_sweeps(&lease, &|| false)?;
+    let mut gone: BTreeSet<Key> = BTreeSet::new();
+    let damaged_packs: BTreeSet<&str> =
+        of_kind(report, "pack").map(|damage| damage.object.as_str()).collect();
+    for damage in &report.damages {
+        let family = Key::new(damage.object.as_str()).ok().and_then(|key| Family::of(&key));
+        match family {
+            Some(Family::Pack(id)) => gone.extend([layout::index(&id)]),
+            Some(Family::Index(id)) if !damaged_packs.contains(layout::pack(&id).as_str()) => {
+                rewrite_index(store, &id)?;
+            }
+            Some(Family::Tree(id)) => gone.extend([layout::tree(&id), layout::segments(&id)]),
+            Some(Family::Ref | Family::Artifact(_)) => {}
+            Some(_) if damage.fault == Fault::Damaged => gone.extend(Key::new(damage.object.as_str())),
+            Some(_) | None => {}
+        }
+        gone.extend(damage.trees.iter().map(layout::locator));
+        lease.keep()?;
+    }
+    let mut changed = Vec::new();
+    for key in gone {
+        lease.keep()?;
+        if store.backend().size(&key)?.is_some() {
+            store.backend().delete(&key)?;
+            changed.push(key);
+        }
+    }
+    Ok(changed)
+}
+
+fn of_kind<'a>(report: &'a Report, kind: &'static str) -> impl Iterator<Item = &'a Damage> {
+    report.damages.iter().filter(move |damage| damage.kind == kind)
+}
+
+fn rewrite_index(store: &Store, id: &PackId) -> Result<(), StoreError> {
+    let key = layout::index(id);
+    let directory = fetch::inside_pack(store, id)?;
+    let bytes = directory.encode().map_err(|error| store.damaged(&key, error))?;
+    Ok(store.backend().overwrite(&key, &bytes, Access::Public)?)
+}
