@@ -34,6 +34,7 @@ mod quickstart;
 mod release;
 mod rollback;
 mod schema;
+mod serve;
 mod show;
 mod stages;
 mod state;
@@ -124,6 +125,7 @@ pub enum Command {
     Pack(pack::Pack),
     /// Copy artifacts to another store: only what is missing there, every byte verified.
     Push(push::Push),
+    Serve(serve::Serve),
     /// Make an artifact of an archive and put it into the store.
     ///
     /// Takes .tar, .tgz and .tar.zst, found by content. Every byte is checked, nothing of it is used as a path.
@@ -223,6 +225,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Init(args) => init::run(&args, context),
         Command::Pack(args) => pack::run(&args, context),
         Command::Push(args) => push::run(&args, context),
+        Command::Serve(args) => serve::run(&args, context),
         Command::Import(args) => archive::import(&args, context),
         Command::Export(args) => archive::export(&args, context),
         Command::Ls(args) => ls::run(&args, context),
@@ -261,10 +264,10 @@ fn run(command: Command, context: &Context) -> Outcome {
     }
 }
 
-/// Begins landfall's own log, at the level that `-v`, `-q` and `RUST_LOG` ask for. Only the agent talks through
-/// it by default; other commands print their own words.
+/// Begins landfall's own log, at the level that `-v`, `-q` and `RUST_LOG` ask for. Only the agent and the server talk
+/// through it by default; other commands print their own words.
 fn init_log(cli: &Cli) {
-    let quiet_by_nature = !matches!(cli.command, Command::Watch(_));
+    let quiet_by_nature = !matches!(cli.command, Command::Watch(_) | Command::Serve(_));
     let level = match (cli.global.quiet, cli.global.verbose, quiet_by_nature) {
         (true, ..) => "error",
         (_, true, _) => "debug",

@@ -15,7 +15,6 @@ use super::apps::{AppState, RECORD_PAUSE, jittered};
 use super::departures::Departures;
 use super::rounds::Rounds;
 use super::service::Shared;
-use super::systemd::{Systemd, summary};
 use super::tick::tick;
 use super::{AgentError, ReadAgain, Report, Settings, Signals, Tuning};
 use crate::disk::RealDisk;
@@ -26,6 +25,7 @@ use crate::record::refused::Refused;
 use crate::retry::Patience;
 use crate::source::file::FileWatch;
 use crate::status::{Around, SourceView};
+use crate::systemd::{Systemd, summary};
 
 /// Time between two looks at everything, without any event.
 pub(super) const INTERVAL: Duration = Duration::from_secs(30);

@@ -12,7 +12,6 @@ mod reload;
 mod rounds;
 mod service;
 mod stop;
-mod systemd;
 mod tick;
 mod tidy;
 mod wants;

@@ -153,6 +153,12 @@ impl TreeId {
     pub fn of(canonical: &[u8]) -> Self {
         Self(Digest::derived(TREE_CONTEXT, canonical))
     }
+
+    /// The same of canonical bytes that are read to their end.
+    pub fn read(canonical: impl std::io::Read) -> std::io::Result<Self> {
+        let mut hasher = blake3::Hasher::new_derive_key(TREE_CONTEXT);
+        Ok(Self(hasher.update_reader(canonical)?.finalize().into()))
+    }
 }
 
 /// The id of a pack file: the plain BLAKE3 of its bytes.

@@ -68,6 +68,11 @@ pub(crate) struct Terms {
     pub(crate) expires_s: u64,
 }
 
+/// Whether bytes have the form of a note.
+pub(crate) fn check_note(bytes: &[u8]) -> Result<(), String> {
+    serde_json::from_slice::<Terms>(bytes).map(drop).map_err(|error| error.to_string())
+}
+
 /// Somebody's note, as others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {

@@ -28,6 +28,7 @@ pub mod locator;
 mod make;
 pub mod materialise;
 pub mod name;
+pub mod object;
 pub mod outside;
 pub mod pack;
 pub mod path;

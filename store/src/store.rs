@@ -131,6 +131,11 @@ impl Store {
     }
 }
 
+/// Whether bytes have the form of a store's record.
+pub(crate) fn check_record(bytes: &[u8]) -> Result<(), String> {
+    serde_json::from_slice::<Record>(bytes).map(drop).map_err(|error| error.to_string())
+}
+
 fn newer(at: String, record: &Record, verb: &'static str, needed: u32) -> StoreError {
     StoreError::NewerFormat { at, format: record.format, verb, needed, known: FORMAT }
 }

@@ -24,7 +24,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -59,6 +59,30 @@ impl DirBackend {
         let backend = Self::open(path)?;
         backend.remove_leftovers();
         Ok(backend)
+    }
+
+    /// An object's file, for whoever passes it on: what is open stays what it was, whatever happens to its key.
+    pub fn open_object(&self, key: &Key) -> Result<DirObject, BackendError> {
+        let file = self.open_file(key)?;
+        let facts = file.metadata().map_err(|source| self.fail("look at", key, source))?;
+        if !facts.is_file() {
+            return Err(BackendError::NotFound { key: key.clone(), at: self.location() });
+        }
+        let access = if facts.mode() & 0o004 == 0 { Access::Private } else { Access::Public };
+        let modified = facts.modified().map_err(|source| self.fail("look at", key, source))?;
+        Ok(DirObject { file, size: facts.len(), modified, access })
+    }
+
+    /// Begins an object that will be proved before it gets its key.
+    pub fn receive(&self, key: &Key, access: Access) -> Result<DirUpload<'_>, BackendError> {
+        self.new_file(key.top().as_ref(), access)
+    }
+
+    /// How much room there is on the file system.
+    pub fn room(&self) -> Result<Room, BackendError> {
+        let facts = rustix::fs::fstatvfs(&self.root).map_err(|errno| at(&self.path, "look at", errno))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(facts.f_frsize);
+        Ok(Room { total: bytes(facts.f_blocks), free: bytes(facts.f_bavail) })
     }
 
     fn fail(&self, action: &'static str, key: &Key, errno: impl Into<io::Error>) -> BackendError {
@@ -247,11 +271,48 @@ fn unique() -> String {
     format!("{}-{}-{nanos}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
-struct DirUpload<'a> {
+/// Bytes of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// All of them.
+    pub total: u64,
+    /// Those that this process may still fill.
+    pub free: u64,
+}
+
+/// An object that was found, open.
+#[derive(Debug)]
+pub struct DirObject {
+    /// Its file.
+    pub file: File,
+    /// Its bytes.
+    pub size: u64,
+    /// When it was written.
+    pub modified: SystemTime,
+    /// Who may read it.
+    pub access: Access,
+}
+
+impl DirObject {
+    /// Its bytes from the first on.
+    pub fn content(&self) -> io::Result<impl Read + use<>> {
+        Ok(RangeReader { file: self.file.try_clone()?, at: 0, left: self.size })
+    }
+}
+
+/// An object being written into a directory. Dropped without an end of [`Upload`], it never existed.
+pub struct DirUpload<'a> {
     backend: &'a DirBackend,
     file: File,
     name: String,
     size: u64,
+}
+
+impl DirUpload<'_> {
+    /// What was written so far, from the first byte on.
+    pub fn content(&self) -> io::Result<impl Read + use<>> {
+        Ok(RangeReader { file: self.file.try_clone()?, at: 0, left: self.size })
+    }
 }
 
 impl Write for DirUpload<'_> {
@@ -338,10 +399,9 @@ impl Backend for DirBackend {
     }
 
     fn replace(&self, key: &Key, bytes: &[u8]) -> Result<(), BackendError> {
-        let failed = |errno: io::Error| self.fail("write", key, errno);
         let mut upload = self.new_file(key.top().as_ref(), Access::Public)?;
-        upload.write_all(bytes).and_then(|()| upload.file.sync_all()).map_err(failed)?;
-        self.rename_over(&upload.name, key)
+        upload.write_all(bytes).map_err(|errno| self.fail("write", key, errno))?;
+        Box::new(upload).overwrite(key)
     }
 
     fn list(&self, under: &Key) -> Result<Vec<Listed>, BackendError> {

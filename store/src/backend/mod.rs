@@ -13,11 +13,12 @@ mod mirrored;
 mod runtime;
 mod s3;
 mod spool;
+pub mod wire;
 
 use std::io::{self, Read, Write};
 use std::time::SystemTime;
 
-pub use dir::DirBackend;
+pub use dir::{DirBackend, DirObject, DirUpload, Room};
 pub use http::{HttpBackend, Patience};
 pub use key::{Key, KeyError};
 #[cfg(test)]

@@ -65,7 +65,11 @@ fn from_index(store: &Store, pack: &PackId) -> Result<Option<Directory>, StoreEr
     }
 }
 
-fn from_trailer(backend: &dyn Backend, pack: &PackId) -> Result<Result<Directory, PackError>, BackendError> {
+/// The directory at a pack's own end.
+pub(crate) fn from_trailer(
+    backend: &dyn Backend,
+    pack: &PackId,
+) -> Result<Result<Directory, PackError>, BackendError> {
     let key = layout::pack(pack);
     let size = backend
         .size(&key)?

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
-pub(crate) use directories::{PackList, inside_pack, of_pack, packs};
+pub(crate) use directories::{PackList, from_trailer as own_directory, inside_pack, of_pack, packs};
 pub use objects::{artifact, tree};
 use read::{Counters, Miss, Reader};
 pub use source::StoreSource;

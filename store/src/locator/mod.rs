@@ -130,8 +130,12 @@ pub(crate) fn generation(bytes: &[u8]) -> Option<u64> {
     serde_json::from_slice::<Wire>(&text).ok().map(|wire| wire.generation)
 }
 
-/// Reads the locator of a tree; every number is checked, nothing is believed.
-pub fn decode(bytes: &[u8], tree: &Tree, id: TreeId) -> Result<Places, LocatorError> {
+/// Whether bytes have the form of this tree's locator. What they say of contents is for its readers to check.
+pub(crate) fn check(bytes: &[u8], id: TreeId) -> Result<(), LocatorError> {
+    read(bytes, id).map(drop)
+}
+
+fn read(bytes: &[u8], id: TreeId) -> Result<Wire, LocatorError> {
     let fail = |why: &str| LocatorError { tree: id, why: why.to_owned() };
     let text = inflate(bytes, LOCATOR_RAW_BYTES_MAX).map_err(|error| fail(&error.to_string()))?;
     let wire: Wire = serde_json::from_slice(&text).map_err(|error| fail(&error.to_string()))?;
@@ -141,6 +145,13 @@ pub fn decode(bytes: &[u8], tree: &Tree, id: TreeId) -> Result<Places, LocatorEr
     if serde_json::to_vec(&wire).map_err(|error| fail(&error.to_string()))? != text {
         return Err(fail("it is not in canonical form"));
     }
+    Ok(wire)
+}
+
+/// Reads the locator of a tree; every number is checked, nothing is believed.
+pub fn decode(bytes: &[u8], tree: &Tree, id: TreeId) -> Result<Places, LocatorError> {
+    let fail = |why: &str| LocatorError { tree: id, why: why.to_owned() };
+    let wire = read(bytes, id)?;
     let blobs = stored_blobs(tree);
     let sizes: Vec<u64> = blobs.iter().map(|(_, size)| *size).collect();
     let frames = wire.frames().ok_or_else(|| fail("a frame lies nowhere"))?;

@@ -29,8 +29,8 @@ pub use keep::{Named, Policy, Why};
 pub use look::{Facts, Object, PackUse};
 pub use plan::{Item, Reason, SweepPlan, plan, totals};
 pub use repack::Repacked;
-pub(crate) use tombstone::Condemned;
 pub use tombstone::Tombstone;
+pub(crate) use tombstone::{Condemned, check as check_tombstone};
 
 use crate::digest::ArtifactId;
 use crate::error::StoreError;

@@ -68,6 +68,11 @@ fn read(store: &Store, item: Listed) -> Result<Tombstone, StoreError> {
     Ok(Tombstone { key, written, condemned })
 }
 
+/// Whether bytes have the form of a tombstone.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
+    decode(bytes).map(drop).ok_or_else(|| "no tombstone has this form".to_owned())
+}
+
 fn decode(bytes: &[u8]) -> Option<Vec<Key>> {
     let text = inflate(bytes, TOMBSTONE_RAW_BYTES_MAX).ok()?;
     let wire: Wire = serde_json::from_slice(&text).ok()?;

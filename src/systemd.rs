@@ -1,7 +1,8 @@
-//! What systemd is told of the agent: the protocol of sd_notify(3). Started by anything else, nobody is told.
+//! What systemd is told of its services, the agent and the server: the protocol of sd_notify(3). Started by
+//! anything else, nobody is told.
 //!
 //! Everything here is called by the loop itself, never by a timer beside it: a loop that hangs falls silent, and
-//! the unit's watchdog starts the agent again. Long work runs in threads and processes of its own, so that it
+//! the unit's watchdog starts it again. Long work runs in threads and processes of its own, so that it
 //! never silences a loop that is well.
 
 use std::time::Duration;
@@ -13,9 +14,9 @@ use tracing::warn;
 /// Signs of life in the time after which the unit's watchdog would act: one may be late, and one may be lost.
 const SIGNS_PER_WATCHDOG: u32 = 3;
 
-/// The agent's side of its unit.
+/// A service's side of its unit.
 #[derive(Debug)]
-pub(super) struct Systemd {
+pub(crate) struct Systemd {
     every: Option<Duration>,
     next: Instant,
     status: String,
@@ -24,31 +25,31 @@ pub(super) struct Systemd {
 
 impl Systemd {
     /// As the environment says.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let every = sd_notify::watchdog_enabled().map(|limit| limit / SIGNS_PER_WATCHDOG);
         Self { every, next: Instant::now(), status: String::new(), unheard: false }
     }
 
-    /// The agent does its work from now on, after a start or a reload.
-    pub(super) fn ready(&mut self) {
+    /// The service does its work from now on, after a start or a reload.
+    pub(crate) fn ready(&mut self) {
         self.tell(&[NotifyState::Ready]);
     }
 
     /// The configuration is being read again; [`Self::ready`] ends that, whatever came of it.
-    pub(super) fn reloading(&mut self) {
+    pub(crate) fn reloading(&mut self) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => self.tell(&[NotifyState::Reloading, now]),
             Err(error) => warn!(%error, "systemd was not told of the reload: there is no monotonic clock"),
         }
     }
 
-    /// The agent is about to end.
-    pub(super) fn stopping(&mut self) {
+    /// The service is about to end.
+    pub(crate) fn stopping(&mut self) {
         self.tell(&[NotifyState::Stopping]);
     }
 
     /// What `systemctl status` shows as the unit's status: one line, sent when it changes.
-    pub(super) fn status(&mut self, text: String) {
+    pub(crate) fn status(&mut self, text: String) {
         if self.status != text {
             self.tell(&[NotifyState::Status(&text)]);
             self.status = text;
@@ -56,7 +57,7 @@ impl Systemd {
     }
 
     /// Waits until a sign of life is due; for ever where no watchdog waits for one.
-    pub(super) async fn sign_is_due(&self) {
+    pub(crate) async fn sign_is_due(&self) {
         match self.every {
             Some(_) => tokio::time::sleep_until(self.next).await,
             None => std::future::pending().await,
@@ -64,20 +65,20 @@ impl Systemd {
     }
 
     /// Gives a sign of life.
-    pub(super) fn sign_of_life(&mut self) {
+    pub(crate) fn sign_of_life(&mut self) {
         if let Some(every) = self.every {
             self.next = Instant::now() + every;
             self.tell(&[NotifyState::Watchdog]);
         }
     }
 
-    /// An agent that systemd cannot hear works all the same; it says so once.
+    /// A service that systemd cannot hear works all the same; it says so once.
     fn tell(&mut self, state: &[NotifyState<'_>]) {
         match sd_notify::notify(state) {
             Ok(()) => self.unheard = false,
             Err(error) if !self.unheard => {
                 self.unheard = true;
-                warn!(%error, "systemd cannot be told how the agent is");
+                warn!(%error, "systemd cannot be told how the service is");
             }
             Err(_) => {}
         }
@@ -85,7 +86,7 @@ impl Systemd {
 }
 
 /// What the agent does, in one line.
-pub(super) fn summary(apps: usize, busy: &[&str], complaint: Option<&str>) -> String {
+pub(crate) fn summary(apps: usize, busy: &[&str], complaint: Option<&str>) -> String {
     let doing = match busy {
         [] => "watching".to_owned(),
         busy => format!("working on {}", busy.join(", ")),
