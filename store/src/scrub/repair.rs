@@ -15,7 +15,7 @@ use crate::sweep::Family;
 
 /// Takes away what `report` found, as far as a push can store it again; gives back the keys that changed.
 ///
-/// - a damaged tree, locator or directory copy is removed; a copy whose pack is whole is written anew;
+/// - a damaged version, tree, locator or directory copy is removed; a copy whose pack is whole is written anew;
 /// - a damaged pack loses its directory copy, so that no push relies on it any more, and trees that need what it
 ///   or no pack gives lose their locators, so that a push packs these contents anew. The pack itself stays: what
 ///   is whole in it can still be fetched, and a push of the same pack replaces it.
@@ -36,7 +36,7 @@ pub fn repair(store: &Store, report: &Report, pace: Pace<'_>) -> Result<Vec<Key>
                 rewrite_index(store, &id)?;
             }
             Some(Family::Tree(id)) => gone.extend([layout::tree(&id), layout::segments(&id)]),
-            Some(Family::Ref | Family::Artifact(_)) => {}
+            Some(Family::Artifact(_)) => {}
             Some(_) if damage.fault == Fault::Damaged => gone.extend(Key::new(damage.object.as_str())),
             Some(_) | None => {}
         }
