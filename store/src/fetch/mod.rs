@@ -5,8 +5,10 @@
 //! something else than was asked for, it is read once more, then every other pack that holds the content is
 //! tried, and only then is it an error, which names the content and a file that needs it.
 
+pub mod delta;
 mod directories;
 mod large;
+mod memory;
 mod objects;
 mod plan;
 mod read;
