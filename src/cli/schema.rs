@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::report::API_VERSION;
 use super::{
-    describe, diff, doctor, env, error, gc, history, install, logs, ls, plan, show, state, store, verify,
+    describe, diff, doctor, env, error, gc, history, install, logs, ls, plan, report_host, show, state,
+    status, store, verify,
 };
 use crate::status::Status;
 
@@ -18,7 +19,10 @@ pub fn schema() -> Value {
         kinds.insert(kind.to_owned(), envelope(kind, &item.to_value()));
     };
     list("StatusList", item::<Status>(&mut generator));
+    list("FleetStatusList", item::<status::FleetItem>(&mut generator));
+    list("HostReportedList", item::<report_host::Item>(&mut generator));
     list("HistoryList", item::<history::Item>(&mut generator));
+    list("AuditList", item::<crate::audit::Run>(&mut generator));
     list("HistoryCheckList", item::<history::Checked>(&mut generator));
     list("AttemptList", item::<describe::Attempt>(&mut generator));
     list("Description", item::<describe::Description>(&mut generator));
