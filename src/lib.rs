@@ -47,6 +47,7 @@ pub mod record;
 pub mod recover;
 pub mod release;
 pub mod retry;
+pub mod roots;
 pub mod serve;
 pub mod source;
 pub mod spec;
