@@ -23,6 +23,7 @@ use std::sync::atomic::Ordering;
 use rayon::prelude::*;
 
 pub(crate) use directories::{PackList, from_trailer as own_directory, inside_pack, of_pack, packs};
+use objects::read_checked;
 pub use objects::{artifact, tree};
 use read::{Counters, Miss, Reader};
 pub use source::StoreSource;
@@ -154,22 +155,16 @@ fn locate(store: &Store, trees: &[&Tree], missing: &[Want]) -> Result<Places, St
 
 /// The places a tree's locator gives; none if it is missing, or unusable twice.
 pub(crate) fn places_of(store: &Store, tree: &Tree, id: TreeId) -> Result<Places, StoreError> {
-    let mut problem = None;
-    for _ in 0..2 {
-        let bytes = match store.backend().find(&layout::locator(&id), LOCATOR_RAW_BYTES_MAX as u64) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) | Err(BackendError::TooLarge { .. }) => return Ok(Places::new()),
-            Err(error) => return Err(error.into()),
-        };
-        match locator::decode(&bytes, tree, id) {
-            Ok(places) => return Ok(places),
-            Err(error) => problem = Some(error),
+    let decode = |bytes: Vec<u8>| locator::decode(&bytes, tree, id).map_err(|error| error.to_string());
+    match read_checked(store, &layout::locator(&id), LOCATOR_RAW_BYTES_MAX, decode) {
+        Ok(Ok(places)) => Ok(places),
+        Ok(Err(why)) => {
+            tracing::warn!(why, "looking into the packs' directories instead");
+            Ok(Places::new())
         }
+        Err(BackendError::NotFound { .. }) => Ok(Places::new()),
+        Err(error) => Err(error.into()),
     }
-    if let Some(error) = problem {
-        tracing::warn!(%error, "looking into the packs' directories instead");
-    }
-    Ok(Places::new())
 }
 
 /// Reads what has a place, and tells what has none.
