@@ -17,7 +17,7 @@ use landfall_store::backend::{Backend, HttpBackend, MirroredBackend, Patience};
 use landfall_store::blob::{BlobSink, BlobSource, Want};
 use landfall_store::fetch::{self, FetchReport, Progress, Watch};
 use landfall_store::push::{PushOptions, push};
-use landfall_store::{ArtifactId, BlobId, Entry, EntryPath, Kind, Store, StoreError, Tree};
+use landfall_store::{ArtifactId, BlobId, Entry, EntryPath, Kind, Store, StoreError, Tree, refs};
 
 fn patience() -> Patience {
     Patience { pause: Duration::from_millis(2), pause_max: Duration::from_millis(20), ..Patience::default() }
@@ -381,4 +381,20 @@ fn in_a_process_of_its_own() {
     for line in status.lines().filter(|line| line.starts_with("VmHWM") || line.starts_with("Rss")) {
         println!("{line}");
     }
+}
+
+#[test]
+fn a_server_that_cannot_list_finds_full_ids_and_versions_of_an_app() {
+    let (dir, id) = store();
+    let server = Server::of(dir.path());
+    let store = over(&server).unwrap();
+    let web = "web".parse().unwrap();
+    assert_eq!(refs::resolve(&store, Some(&web), "1.0.0").unwrap(), id);
+    assert_eq!(refs::resolve(&store, None, &id.to_string()).unwrap(), id);
+    for (app, text) in [(None, "1.0.0"), (Some(&web), &id.to_string()[..12])] {
+        let unlisted = refs::resolve(&store, app, text);
+        assert!(matches!(unlisted, Err(StoreError::Unlisted { .. })), "{text}: {unlisted:?}");
+    }
+    let unknown = refs::resolve(&store, Some(&web), "9.9.9");
+    assert!(matches!(unknown, Err(StoreError::UnknownArtifact { .. })), "{unknown:?}");
 }
