@@ -62,6 +62,8 @@ pub const SEGMENT_LIST_RAW_BYTES_MAX: usize = 512 << 10;
 pub const DELTA_GROUP_BYTES_MAX: u64 = 64 << 20;
 /// Groups of one delta: 64 GiB of large contents.
 pub const DELTA_GROUPS_MAX: u64 = 4096;
+/// Bytes of a delta: all its groups, and what came. A hint may say anything.
+pub const DELTA_BYTES_MAX: u64 = DELTA_GROUPS_MAX * DELTA_GROUP_BYTES_MAX + 2 * TREE_BYTES_MAX as u64;
 /// Bytes of an artifact's hints: every layer of the largest artifact with one base, or fewer with more.
 pub const HINTS_BYTES_MAX: u64 = 64 << 10;
 /// Bases that hints hold for one tree.
