@@ -153,7 +153,11 @@ fn apply(dir: &Path) {
 #[test]
 fn child() {
     let Some((role, dir)) = std::env::var_os(ROLE).zip(std::env::var_os(STORE)) else { return };
-    if role == "make" { make(Path::new(&dir)) } else { apply(Path::new(&dir)) }
+    if role == "make" {
+        make(Path::new(&dir))
+    } else {
+        apply(Path::new(&dir))
+    }
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: u64 = peak.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() << 10;
