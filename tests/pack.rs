@@ -694,6 +694,33 @@ mod stores {
     }
 
     #[test]
+    fn push_makes_deltas_from_what_is_deployed_and_from_older_versions_unless_told_not_to() {
+        let host = host();
+        let noise: Vec<u8> =
+            (0..60_000u64).map(|n| (n.wrapping_mul(n).wrapping_mul(0x9e37_79b9) >> 13) as u8).collect();
+        let pack = |version: &str| {
+            let data = [version.as_bytes(), &noise].concat();
+            let source = Source::sleeper(version).with("app/data.bin", &data);
+            packed(&host, &source, &["--version", version])["artifact"].as_str().unwrap().to_owned()
+        };
+        let ids: Vec<String> = ["1", "2", "3", "4", "5", "6"].map(pack).into();
+        let app = host.json(&["ls"])["items"][0]["app"].as_str().unwrap().to_owned();
+        let other = host.dir.join("other").to_string_lossy().into_owned();
+        let none = host.json(&["push", "1", "2", "3", "4", "5", "--to", &other, "--no-delta"]);
+        assert!(none["items"].as_array().unwrap().iter().all(|item| item["deltas"] == serde_json::json!([])));
+        assert!(!Path::new(&other).join("deltas").exists());
+        host.want(&app, &ids[0]);
+        let state = host.state().to_string_lossy().into_owned();
+        let pushed = host.json(&["push", "6", "--to", &other, "--state", &state]);
+        let deltas = pushed["items"][0]["deltas"].as_array().unwrap().clone();
+        let from: Vec<&str> = deltas.iter().map(|delta| delta["version"].as_str().unwrap()).collect();
+        assert_eq!(from, ["1", "5", "4", "3"], "{pushed}");
+        assert!(deltas.iter().all(|delta| delta["bytes"].as_u64().unwrap() < 1_000), "{pushed}");
+        let missing = host.dir.join("none.json").to_string_lossy().into_owned();
+        host.run(&["push", "6", "--to", &other, "--state", &missing]).expect_code(4);
+    }
+
+    #[test]
     fn push_needs_names_or_all_and_understands_every_name_first() {
         let host = host();
         packed(&host, &Source::sleeper("1"), &[]);

@@ -504,3 +504,33 @@ fn insertions_into_large_contents_cost_little_more_than_what_was_inserted_and_a_
         .1;
     assert_eq!((again.frames, again.blobs), (2, 1));
 }
+
+/// A delta as the first landfall that made them wrote it. Every later one must read it.
+const GOLDEN: &str = "\
+    4c4644454c544131010002ab01770199060087062928b52ffd20ab75030002c9181590a579a01e55\
+    ed748b79f7be421362e5336279dd0980a140080c031627db9d7a43d7f6b27d14978f549839c8696f\
+    0e26b8c78a97b5336dbbaa24dda966412504653fe352d08e7aa253c1fb9e39f69d4e06e9f60e527d\
+    38cdaa79f222de8daa8b300d02000210b14a4c1028b52ffd601902fd0000b8616e64206f6e65206d\
+    6f72650a23212f62696e2f73680a0100ff14560208";
+
+#[test]
+fn a_delta_of_the_first_format_is_read() {
+    let line = |n: u32| format!("line {n} of a file that stays as it was\n");
+    let text: String = (0..20).map(line).collect();
+    let old: Files =
+        [("a.txt", text.clone()), ("b.txt", "gone\n".to_owned()), ("c.txt", "stays\n".to_owned())]
+            .map(|(path, content)| (path.to_owned(), content.into_bytes()))
+            .into();
+    let mut new = old.clone();
+    new.remove("b.txt");
+    new.insert("a.txt".into(), format!("{text}and one more\n").into_bytes());
+    new.insert("bin/run".into(), b"#!/bin/sh\n".to_vec());
+    let (world, base) = World::upgraded(&old, &new);
+    let path = world.path(layout::delta(&tree(&new).id(), &base.tree).as_str());
+    let bytes: Vec<u8> =
+        (0..GOLDEN.len()).step_by(2).map(|at| u8::from_str_radix(&GOLDEN[at..at + 2], 16).unwrap()).collect();
+    std::fs::write(&path, &bytes).unwrap();
+    world.lose_packs();
+    let base = Base { bytes: bytes.len() as u64, ..base };
+    world.bring(&base, &old, &new, &contents(&old));
+}
