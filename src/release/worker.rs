@@ -70,6 +70,8 @@ async fn ask(order: &[u8]) -> io::Result<(ExitStatus, Vec<u8>)> {
     let mut command = tokio::process::Command::new(OWN_PROGRAM);
     // A group of its own: Ctrl-C at a terminal is for the agent, which knows what to do about its worker.
     command.arg0("landfall").arg(SUBCOMMAND).process_group(0).kill_on_drop(true);
+    // An arena for each thread would keep what that thread once needed: a fifth of the memory of a large fetch.
+    command.env("MALLOC_ARENA_MAX", "2");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     if let Some(mut input) = child.stdin.take() {
         // A worker that is gone already is noticed by its status.

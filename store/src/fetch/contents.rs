@@ -25,7 +25,7 @@ pub(super) struct Located<'a> {
     pub(super) locator: Option<Vec<u8>>,
 }
 
-/// Which of all that is wanted is missing, and how far the rest of the fetch is.
+/// Which contents are missing, and what was when the fetch began.
 pub(super) struct Missing {
     pub(super) wants: Vec<Want>,
     pub(super) total: Progress,
@@ -93,7 +93,14 @@ fn places(store: &Store, located: &[Located<'_>], wanted: &HashSet<BlobId>) -> P
         let lacks = |(blob, _): (BlobId, u64)| wanted.contains(&blob) && !places.contains_key(&blob);
         let Some(bytes) = locator.as_ref().filter(|_| tree.blobs().any(lacks)) else { continue };
         match locator::decode(bytes, tree, *id) {
-            Ok(found) => places.extend(found.into_iter().filter(|(blob, _)| wanted.contains(blob))),
+            Ok(mut found) => {
+                found.retain(|blob, _| wanted.contains(blob));
+                if places.is_empty() {
+                    places = found;
+                } else {
+                    places.extend(found);
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, "asking for it again");
                 store.backend().mistrust(&layout::locator(id));

@@ -64,19 +64,16 @@ impl Part {
 
 /// Groups wanted places into runs: one for neighbouring parts whose gap is cheaper than a request. Where most
 /// of a pack is wanted, all of it is read.
-pub(crate) fn runs(wanted: &[(Want, Place)], cost: Cost) -> Vec<PackRuns> {
+pub(crate) fn runs<'a>(wanted: impl IntoIterator<Item = (Want, &'a Place)>, cost: Cost) -> Vec<PackRuns> {
     let mut frames: BTreeMap<(PackId, Frame), Vec<Piece>> = BTreeMap::new();
     let mut parts: BTreeMap<PackId, Vec<Part>> = BTreeMap::new();
     for (want, place) in wanted {
         match place.frames.as_slice() {
             [] => {}
-            [one] => frames
-                .entry((one.pack, one.frame))
-                .or_default()
-                .push(Piece { want: *want, offset: place.offset }),
-            [first, ..] => {
-                parts.entry(first.pack).or_default().push(Part::Large(*want, place.frames.clone()))
+            [one] => {
+                frames.entry((one.pack, one.frame)).or_default().push(Piece { want, offset: place.offset })
             }
+            [first, ..] => parts.entry(first.pack).or_default().push(Part::Large(want, place.frames.clone())),
         }
     }
     for ((pack, frame), pieces) in frames {
@@ -134,6 +131,7 @@ mod tests {
     }
 
     fn lengths(wanted: &[(Want, Place)], cost: Cost) -> Vec<Vec<usize>> {
+        let wanted = wanted.iter().map(|(want, place)| (*want, place));
         runs(wanted, cost).iter().map(|pack| pack.runs.iter().map(Vec::len).collect()).collect()
     }
 

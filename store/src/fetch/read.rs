@@ -110,10 +110,9 @@ impl Reader<'_> {
 
     /// Reads wants at their places, with as many workers as the backend has use for.
     fn read(&self, wants: &[&Want], places: &Places) -> Result<Missed, StoreError> {
-        let place = |want: &&Want| Some((**want, places.get(&want.blob)?.clone()));
-        let wanted: Vec<_> = wants.iter().filter_map(place).collect();
+        let place = |want: &&Want| Some((**want, places.get(&want.blob)?));
         let cost = self.backend.cost();
-        let plan = plan::runs(&wanted, cost);
+        let plan = plan::runs(wants.iter().filter_map(place), cost);
         let runs = plan.iter().map(|pack: &PackRuns| pack.runs.len()).sum::<usize>();
         let reading = Reading {
             queue: Queue::new(plan),

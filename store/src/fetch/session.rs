@@ -134,22 +134,22 @@ impl<'a> Session<'a> {
 
     /// Brings what is missing. What arrived stays when it fails.
     pub fn contents(mut self, sink: &dyn BlobSink) -> Result<FetchReport, StoreError> {
-        let all = Missing::new(self.missing());
+        let total = Missing::new(self.missing()).total;
         let mut report = FetchReport::default();
-        self.by_deltas(&all, sink, &mut report)?;
+        self.by_deltas(total, sink, &mut report)?;
         let rest = self.missing().into_iter().filter_map(|want| match sink.has(&want) {
             Ok(true) => None,
             Ok(false) => Some(Ok(want)),
             Err(source) => Some(Err(StoreError::Sink { blob: want.blob, source })),
         });
-        let rest = Missing { wants: rest.collect::<Result<_, _>>()?, total: all.total };
+        let rest = Missing { wants: rest.collect::<Result<_, _>>()?, total };
         if rest.wants.is_empty() {
             return Ok(report);
         }
         let (store, watch) = (self.store, self.watch);
         let located = self.located()?;
-        let from = Progress { moved: report.bytes_moved, blobs: report.blobs, ..all.total };
-        let bytes_here = all.total.bytes_total - rest.wants.iter().map(|want| want.size).sum::<u64>();
+        let from = Progress { moved: report.bytes_moved, blobs: report.blobs, ..total };
+        let bytes_here = total.bytes_total - rest.wants.iter().map(|want| want.size).sum::<u64>();
         let from = Progress { bytes: bytes_here, ..from };
         let by_packs = onward(watch, from, |watch| contents::bring(store, &located, rest, sink, watch));
         let by_packs = by_packs.map_err(|error| store.explain(error))?;
@@ -206,14 +206,14 @@ impl<'a> Session<'a> {
     /// One delta after the other: each may need most of the memory that a fetch may take.
     fn by_deltas(
         &mut self,
-        all: &Missing,
+        total: Progress,
         sink: &dyn BlobSink,
         report: &mut FetchReport,
     ) -> Result<(), StoreError> {
         let mut bytes = 0;
         for fetching in &mut self.layers {
             let Offer::Open(delta) = std::mem::replace(&mut fetching.delta, Offer::None) else { continue };
-            let from = Progress { moved: report.bytes_moved, blobs: report.blobs, bytes, ..all.total };
+            let from = Progress { moved: report.bytes_moved, blobs: report.blobs, bytes, ..total };
             let done =
                 onward(self.watch, from, |watch| delta.contents(self.kept.contents(), sink, watch, report));
             match done {
