@@ -8,6 +8,7 @@
 //! the store, it begins again, and what it has stored so far is found.
 
 mod copy;
+mod heal;
 mod known;
 mod reuse;
 mod stream;
@@ -16,6 +17,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 pub use self::copy::copy;
+pub use self::heal::{Healed, Healer};
 use self::reuse::{Known, reusable};
 pub(crate) use self::stream::{Stream, StreamError};
 use crate::artifact::{Artifact, Layer};
