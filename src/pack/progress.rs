@@ -66,11 +66,23 @@ impl<'a> Totals<'a> {
     }
 }
 
+impl Totals<'_> {
+    fn count(&self, size: u64) {
+        let files = self.files.fetch_add(1, Ordering::Relaxed) + 1;
+        let bytes = self.bytes.fetch_add(size, Ordering::Relaxed) + size;
+        self.watch.tell(Event::Storing { files, bytes });
+    }
+}
+
 impl BlobSource for Counted<'_> {
     fn open(&self, blob: &BlobId, size: u64) -> io::Result<Box<dyn Read + '_>> {
-        let files = self.totals.files.fetch_add(1, Ordering::Relaxed) + 1;
-        let bytes = self.totals.bytes.fetch_add(size, Ordering::Relaxed) + size;
-        self.totals.watch.tell(Event::Storing { files, bytes });
+        self.totals.count(size);
         self.source.open(blob, size)
+    }
+
+    fn in_memory(&self, blob: &BlobId) -> Option<&[u8]> {
+        let content = self.source.in_memory(blob)?;
+        self.totals.count(content.len() as u64);
+        Some(content)
     }
 }

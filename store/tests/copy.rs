@@ -64,7 +64,10 @@ fn a_store_without_locators_can_still_be_copied() {
 fn a_damaged_pack_is_never_copied_and_the_error_names_the_file() {
     let (dirs, [from, to]) = stores();
     let source = tempfile::tempdir().unwrap();
-    write(source.path(), &[("a", "one"), ("noise", &noise(9, 500_000))]);
+    write(
+        source.path(),
+        &[("a", "one"), ("noise", &noise(9, landfall_store::limits::FRAME_RAW_BYTES_TARGET + 1))],
+    );
     let id = push_scanned(&from, "1", &scanned(source.path())).unwrap().artifact;
     let pack = files_below(&dirs[0].path().join("packs"))
         .into_iter()

@@ -24,9 +24,18 @@ struct Scene {
 }
 
 fn scene() -> Scene {
+    scene_with(300_000)
+}
+
+/// Its large content has a frame of its own.
+fn scene_of_two_frames() -> Scene {
+    scene_with(landfall_store::limits::FRAME_RAW_BYTES_TARGET + 1)
+}
+
+fn scene_with(noise: usize) -> Scene {
     let source = tempfile::tempdir().unwrap();
     write(source.path(), &[("a", "first content"), ("b", "second content"), ("d/c", "third")]);
-    write(source.path(), &[("noise", &common::noise(1, 300_000))]);
+    write(source.path(), &[("noise", &common::noise(1, noise))]);
     let app = scanned(source.path());
     let dir = tempfile::tempdir().unwrap();
     let id = push_scanned(&Store::create(dir.path()).unwrap(), "1.0.0", &app).unwrap().artifact;
@@ -108,7 +117,7 @@ fn a_damaged_index_costs_time_only_even_without_a_locator() {
 
 #[test]
 fn a_damaged_pack_names_the_content_and_a_file_that_needs_it() {
-    let scene = scene();
+    let scene = scene_of_two_frames();
     let path = object(scene.dir.path(), ".lfp");
     let whole = std::fs::read(&path).unwrap();
     let mut bytes = whole.clone();
@@ -119,12 +128,12 @@ fn a_damaged_pack_names_the_content_and_a_file_that_needs_it() {
     assert!(matches!(&error, StoreError::Unavailable { path, .. } if path == "noise"), "{error}");
     assert!(error.to_string().contains(&path.file_name().unwrap().to_str().unwrap()[..12]), "{error}");
     std::fs::write(&path, whole).unwrap();
-    with_each_damage(&scene, ".lfp", 997);
+    with_each_damage(&scene, ".lfp", 9973);
 }
 
 #[test]
 fn a_content_that_another_pack_holds_is_taken_from_there() {
-    let scene = scene();
+    let scene = scene_of_two_frames();
     let store = Store::open(scene.dir.path()).unwrap();
     let noise = scene.app.tree.get(b"noise").unwrap().clone();
     // Another app's layer with the same content, pushed where the store knows of nothing: two packs.

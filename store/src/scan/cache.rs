@@ -8,10 +8,11 @@
 //! The cache is disposable: anything odd about it means that files are read.
 
 use std::collections::HashMap;
-use std::fs::Metadata;
+use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::Stat;
 
 use super::{LayerSource, ScanCounters};
 use crate::digest::{BlobId, Digest};
@@ -25,7 +26,7 @@ const TICK_NS: i128 = 20_000_000;
 const COARSE_TICK_NS: i128 = 2_000_000_000;
 
 /// What tells one state of a file from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,
     inode: u64,
@@ -36,14 +37,15 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(stat: &Stat) -> Self {
         let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+        // The types of these numbers differ between architectures.
         Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: nanos(metadata.mtime(), metadata.mtime_nsec()),
-            changed: nanos(metadata.ctime(), metadata.ctime_nsec()),
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+            size: stat.st_size as u64,
+            modified: nanos(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            changed: nanos(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
         }
     }
 
@@ -71,6 +73,13 @@ impl Stamp {
             modified: i64::from_le_bytes(word(3)),
             changed: i64::from_le_bytes(word(4)),
         }
+    }
+}
+
+/// An inode is nearly unique in a source: a hash of more would only cost time.
+impl Hash for Stamp {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.inode);
     }
 }
 
@@ -131,7 +140,7 @@ fn clock(dir: &Path) -> io::Result<i64> {
     std::fs::create_dir_all(dir)?;
     let probe = dir.join(format!(".clock-{}", std::process::id()));
     let file = std::fs::File::create(&probe)?;
-    let now = Stamp::of(&file.metadata()?).modified;
+    let now = Stamp::of(&rustix::fs::fstat(&file)?).modified;
     std::fs::remove_file(&probe)?;
     Ok(now)
 }

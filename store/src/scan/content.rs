@@ -1,22 +1,24 @@
 //! Reading a file once: its hash, and, while there is room, its bytes for packing.
 
-use std::fs::{File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::ScanError;
 use super::cache::Stamp;
+use super::walk::Spot;
 use crate::digest::BlobId;
-use crate::limits::FRAME_RAW_BYTES_TARGET;
 use crate::name::Name;
 
 /// Read at a time from a large file.
 const CHUNK_BYTES: usize = 1 << 20;
+/// Files up to this size are read in one piece, and kept while there is room.
+const SMALL_BYTES: u64 = 256 << 10;
 /// Larger files are hashed by several threads.
 const PARALLEL_HASH_BYTES: u64 = 16 << 20;
 
@@ -45,47 +47,67 @@ impl Keeper {
 }
 
 /// Opens a file that may have become anything since it was listed: no link is followed, no fifo waited for.
-pub(super) fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)
+pub(super) fn open(dir: impl AsFd, name: &OsStr) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::openat(dir, name, flags, Mode::empty())?))
 }
 
-/// Reads and hashes a file; an error if it is not the same before, during and after.
-pub(super) fn read(layer: &Name, path: &Path, stamp: &Stamp, keeper: &Keeper) -> Result<Content, ScanError> {
-    let changed = || ScanError::Changed { layer: layer.to_string(), path: path.to_owned() };
-    let failed = |error: io::Error| ScanError::io(layer, "read", path, error);
-    let is_same = |file: &File| file.metadata().map(|metadata| Stamp::of(&metadata) == *stamp);
-    let mut file = open(path).map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOENT | Errno::LOOP) => changed(),
-        _ => failed(error),
-    })?;
-    let content = if stamp.size <= FRAME_RAW_BYTES_TARGET as u64 {
-        read_small(&mut file, stamp.size, keeper)
+/// Reads and hashes a file; an error if it is not the same before, during and after. `buffer` is room to
+/// read in, kept from file to file: fresh memory costs page faults each time.
+pub(super) fn read(
+    layer: &Name,
+    dir: impl AsFd,
+    spot: &Spot,
+    stamp: &Stamp,
+    (keeper, buffer): (&Keeper, &mut Vec<u8>),
+) -> Result<Content, ScanError> {
+    let changed = || ScanError::Changed { layer: layer.to_string(), path: spot.path() };
+    let failed = |error: io::Error| ScanError::io(layer, "read", &spot.path(), error);
+    let is_same = |file: &File| rustix::fs::fstat(file).map(|stat| Stamp::of(&stat) == *stamp);
+    let mut file =
+        open(dir, &spot.name).map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOENT | Errno::LOOP) => changed(),
+            _ => failed(error),
+        })?;
+    let content = if stamp.size <= SMALL_BYTES {
+        read_small(&mut file, stamp.size, keeper, buffer)
     } else {
-        read_large(&mut file, stamp.size)
+        read_large(&mut file, stamp.size, buffer)
     };
     let content = content.map_err(failed)?;
-    if content.read != Some(stamp.size) || !is_same(&file).map_err(failed)? {
+    if content.read != Some(stamp.size) || !is_same(&file).map_err(|errno| failed(errno.into()))? {
         return Err(changed());
     }
     Ok(content)
 }
 
-fn read_small(file: &mut File, size: u64, keeper: &Keeper) -> io::Result<Content> {
-    let mut bytes = Vec::with_capacity(size as usize + 1);
-    file.take(size + 1).read_to_end(&mut bytes)?;
-    let blob = BlobId::of(&bytes);
-    let read = Some(bytes.len() as u64);
-    let kept = (size > 0 && keeper.takes(size)).then(|| bytes.into_boxed_slice());
-    Ok(Content { blob, kept, read })
+/// One read where the file is as it was listed: it fills less than the room for one byte more.
+fn read_small(file: &mut File, size: u64, keeper: &Keeper, buffer: &mut Vec<u8>) -> io::Result<Content> {
+    let room = size as usize + 1;
+    if buffer.len() < room {
+        buffer.resize(room, 0);
+    }
+    let mut length = 0;
+    while length < room {
+        let count = file.read(&mut buffer[length..room])?;
+        length += count;
+        if count == 0 || length as u64 == size {
+            break;
+        }
+    }
+    let bytes = &buffer[..length];
+    let kept = (size > 0 && keeper.takes(size)).then(|| bytes.into());
+    Ok(Content { blob: BlobId::of(bytes), kept, read: Some(length as u64) })
 }
 
-fn read_large(file: &mut File, size: u64) -> io::Result<Content> {
+fn read_large(file: &mut File, size: u64, buffer: &mut Vec<u8>) -> io::Result<Content> {
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; CHUNK_BYTES];
+    if buffer.len() < CHUNK_BYTES {
+        buffer.resize(CHUNK_BYTES, 0);
+    }
     let mut read = 0;
     while read <= size {
-        let count = file.read(&mut buffer)?;
+        let count = file.read(buffer)?;
         if count == 0 {
             break;
         }
@@ -101,6 +123,8 @@ fn read_large(file: &mut File, size: u64) -> io::Result<Content> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     /// Reads a file that was something else when it was listed.
@@ -108,9 +132,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("busy");
         std::fs::write(&path, "as listed").unwrap();
-        let stamp = Stamp::of(&path.symlink_metadata().unwrap());
+        let stamp = Stamp::of(&rustix::fs::lstat(&path).unwrap());
         change(&path);
-        read(&"app".parse().unwrap(), &path, &stamp, &Keeper::new(0))
+        let spot = Spot { dir: dir.path().into(), name: OsStr::new("busy").into() };
+        let opened = File::open(dir.path()).unwrap();
+        read(&"app".parse().unwrap(), &opened, &spot, &stamp, (&Keeper::new(0), &mut Vec::new()))
     }
 
     #[test]

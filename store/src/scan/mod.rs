@@ -12,15 +12,19 @@ mod walk;
 
 use std::collections::HashMap;
 use std::io::{self, Cursor, Read};
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 use cache::StatCache;
 use content::{Content, Keeper};
 pub use error::ScanError;
 pub use links::dangling;
-use walk::{Found, FoundKind};
+use walk::{Found, FoundKind, Spot};
 
 use crate::blob::BlobSource;
 use crate::digest::{BlobId, TreeId};
@@ -29,8 +33,11 @@ use crate::path::check_link;
 use crate::push::LayerContent;
 use crate::tree::{Entry, Kind, Tree};
 
-/// Bytes of small contents kept in memory between hashing and packing, so that they are read once.
-pub const KEEP_BYTES_DEFAULT: u64 = 256 << 20;
+/// Bytes of small contents kept in memory between hashing and packing, so that they are read once: a push
+/// stays below 256 MiB with them.
+pub const KEEP_BYTES_DEFAULT: u64 = 96 << 20;
+/// Files of one directory that a thread reads at a time: below that, handing them out costs more than it saves.
+const FILES_PER_TURN: usize = 32;
 
 /// Where a layer's files come from.
 #[derive(Debug, Clone)]
@@ -110,28 +117,36 @@ impl ScannedLayer {
 
 /// The contents of a scanned layer: kept in memory, or where they were found.
 #[derive(Debug, Default)]
-pub struct ScannedSource(HashMap<BlobId, Origin>);
+pub struct ScannedSource {
+    kept: HashMap<BlobId, Box<[u8]>>,
+    files: Vec<(BlobId, Spot)>,
+    /// The first file with each content; made when one is asked for, which a layer that the store has never is.
+    first: OnceLock<HashMap<BlobId, usize>>,
+}
 
-#[derive(Debug)]
-enum Origin {
-    Kept(Box<[u8]>),
-    File(PathBuf),
+impl ScannedSource {
+    fn spot(&self, blob: &BlobId) -> Option<&Spot> {
+        let first = self.first.get_or_init(|| {
+            let backwards = self.files.iter().enumerate().rev();
+            backwards.map(|(index, (blob, _))| (*blob, index)).collect()
+        });
+        Some(&self.files[*first.get(blob)?].1)
+    }
 }
 
 impl BlobSource for ScannedSource {
     fn open(&self, blob: &BlobId, _size: u64) -> io::Result<Box<dyn Read + '_>> {
-        match self.0.get(blob) {
-            Some(Origin::Kept(bytes)) => Ok(Box::new(Cursor::new(bytes))),
-            Some(Origin::File(path)) => Ok(Box::new(content::open(path)?)),
+        if let Some(bytes) = self.kept.get(blob) {
+            return Ok(Box::new(Cursor::new(bytes)));
+        }
+        match self.spot(blob) {
+            Some(spot) => Ok(Box::new(content::open(CWD, spot.path().as_os_str())?)),
             None => Err(io::Error::new(io::ErrorKind::NotFound, "it is not in the scanned layer")),
         }
     }
 
     fn in_memory(&self, blob: &BlobId) -> Option<&[u8]> {
-        match self.0.get(blob)? {
-            Origin::Kept(bytes) => Some(bytes),
-            Origin::File(_) => None,
-        }
+        self.kept.get(blob).map(AsRef::as_ref)
     }
 }
 
@@ -163,16 +178,48 @@ fn contents(
     cache: &StatCache,
     keeper: &Keeper,
 ) -> Result<Vec<Option<Content>>, ScanError> {
-    found
-        .par_iter()
-        .map(|found| match &found.kind {
-            FoundKind::File { stamp, .. } => match cache.blob(stamp) {
-                Some(blob) => Ok(Some(Content { blob, kept: None, read: None })),
-                None => content::read(&source.name, &found.source, stamp, keeper).map(Some),
-            },
-            FoundKind::Link(_) | FoundKind::EmptyDir => Ok(None),
-        })
-        .collect()
+    let in_dir = |dir: &[Found]| {
+        let read = DirContents { layer: &source.name, cache, keeper, dir: OnceLock::new() };
+        dir.par_iter()
+            .with_min_len(FILES_PER_TURN)
+            .map_init(Vec::new, |buffer, found| read.content(found, buffer))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let of_dirs: Vec<_> = found
+        .par_chunk_by(|a, b| Arc::ptr_eq(&a.source.dir, &b.source.dir))
+        .map(in_dir)
+        .collect::<Result<_, _>>()?;
+    Ok(of_dirs.into_iter().flatten().collect())
+}
+
+/// Reads the contents of one directory's files, which is opened if any of them has to be read.
+struct DirContents<'a> {
+    layer: &'a Name,
+    cache: &'a StatCache,
+    keeper: &'a Keeper,
+    dir: OnceLock<rustix::io::Result<OwnedFd>>,
+}
+
+impl DirContents<'_> {
+    fn content(&self, found: &Found, buffer: &mut Vec<u8>) -> Result<Option<Content>, ScanError> {
+        let FoundKind::File { stamp, .. } = &found.kind else { return Ok(None) };
+        if let Some(blob) = self.cache.blob(stamp) {
+            return Ok(Some(Content { blob, kept: None, read: None }));
+        }
+        let dir = self.open(&found.source.dir)?;
+        content::read(self.layer, dir, &found.source, stamp, (self.keeper, buffer)).map(Some)
+    }
+
+    fn open(&self, path: &Path) -> Result<&OwnedFd, ScanError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match self.dir.get_or_init(|| rustix::fs::open(path, flags, Mode::empty())) {
+            Ok(dir) => Ok(dir),
+            Err(Errno::NOENT | Errno::NOTDIR) => {
+                Err(ScanError::Changed { layer: self.layer.to_string(), path: path.to_owned() })
+            }
+            Err(errno) => Err(ScanError::io(self.layer, "open", path, (*errno).into())),
+        }
+    }
 }
 
 fn count(contents: &[Option<Content>]) -> ScanCounters {
@@ -193,12 +240,14 @@ fn entries(
     contents: Vec<Option<Content>>,
 ) -> Result<(Vec<Entry>, ScannedSource), ScanError> {
     let mut entries = Vec::with_capacity(found.len());
-    let mut origins = HashMap::with_capacity(found.len());
+    let mut contents_of = ScannedSource { files: Vec::with_capacity(found.len()), ..Default::default() };
     for (found, content) in found.into_iter().zip(contents) {
         let kind = match (found.kind, content) {
             (FoundKind::File { stamp, executable }, Some(content)) => {
-                let origin = content.kept.map_or(Origin::File(found.source), Origin::Kept);
-                origins.entry(content.blob).or_insert(origin);
+                match content.kept {
+                    Some(bytes) => drop(contents_of.kept.entry(content.blob).or_insert(bytes)),
+                    None => contents_of.files.push((content.blob, found.source)),
+                }
                 Kind::File { size: stamp.size, blob: content.blob, executable }
             }
             (FoundKind::Link(target), _) => {
@@ -209,12 +258,13 @@ fn entries(
         };
         entries.push(Entry { path: found.path, kind });
     }
-    Ok((merge(entries), ScannedSource(origins)))
+    Ok((merge(entries), contents_of))
 }
 
 /// A directory that is empty in one mapping and filled by another is not empty.
 fn merge(mut entries: Vec<Entry>) -> Vec<Entry> {
-    entries.par_sort_by(|a, b| a.path.cmp(&b.path));
+    // Each mapping is in order: a sort that notices has little to do.
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
     let filled: Vec<bool> = entries
         .iter()
         .zip(entries.iter().skip(1).map(Some).chain([None]))

@@ -1,0 +1,2 @@
+import { Module } from '@nestjs/common'; import { ConfigModule } from '@nestjs/config'; import { UsersModule } from './users/users.module'; import { OrdersModule } from './orders/orders.module'; import { BillingModule } from './billing/billing.module'; import { FilesModule } from './files/files.module'; import { HealthController } from './health/health.controller';
+@Module({ imports: [ConfigModule.forRoot(), UsersModule, OrdersModule, BillingModule, FilesModule], controllers: [HealthController] }) export class AppModule {}

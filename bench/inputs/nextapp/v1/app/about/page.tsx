@@ -1,0 +1,1 @@
+export default function About(){return <main><h1>About</h1><p>First release.</p></main>}

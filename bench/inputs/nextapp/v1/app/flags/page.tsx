@@ -1,0 +1,1 @@
+import Image from 'next/image'; export default function Flags() { return <main>{['de','fr','it','jp','ua'].map(c => <Image key={c} src={`/flags/${c}.svg`} alt={c} width={64} height={48} unoptimized/>)}</main>; }
