@@ -9,12 +9,13 @@ use std::io::{Read, Write};
 use super::copy::CHUNK_BYTES;
 use crate::artifact::Layer;
 use crate::backend::{Access, BackendError, Key};
+use crate::delta::Hints;
 use crate::digest::{ArtifactId, PackId};
 use crate::error::StoreError;
 use crate::fetch::{self, Watch};
 use crate::inflate::deflate;
 use crate::layout;
-use crate::limits::LOCATOR_RAW_BYTES_MAX;
+use crate::limits::{HINTS_BYTES_MAX, LOCATOR_RAW_BYTES_MAX};
 use crate::locator::{self, stored_blobs};
 use crate::object::{ObjectKind, Unfit};
 use crate::push::LEVEL;
@@ -58,7 +59,26 @@ impl<'a> Healer<'a> {
         if self.is_damaged(&ObjectKind::Artifact(*id))? {
             self.to.backend().overwrite(&layout::artifact(id), &artifact.encode()?, Access::Public)?;
         }
-        artifact.layers.iter().try_for_each(|layer| self.heal_layer(layer))
+        artifact.layers.iter().try_for_each(|layer| self.heal_layer(layer))?;
+        self.heal_deltas(id, &artifact.layers)
+    }
+
+    /// Only their form can be seen to be wrong. Then they go: without them packs give the same.
+    fn heal_deltas(&mut self, id: &ArtifactId, layers: &[Layer]) -> Result<(), StoreError> {
+        let key = layout::hints(id);
+        if self.is_damaged(&ObjectKind::Hints(*id))? {
+            return self.remove(&key);
+        }
+        let Some(bytes) = self.to.backend().find(&key, HINTS_BYTES_MAX)? else { return Ok(()) };
+        let hints = Hints::decode(&bytes);
+        for layer in layers {
+            for base in hints.to(&layer.tree) {
+                if self.is_damaged(&ObjectKind::Delta(layer.tree, base.tree))? {
+                    self.remove(&layout::delta(&layer.tree, &base.tree))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn heal_layer(&mut self, layer: &Layer) -> Result<(), StoreError> {
