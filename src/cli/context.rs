@@ -171,6 +171,8 @@ pub fn store_error(error: StoreError) -> CliError {
         StoreError::Ambiguous { .. } => (Exit::Usage, "Ambiguous"),
         StoreError::VersionTaken { .. } => (Exit::Conflict, "VersionTaken"),
         StoreError::Damaged { .. } | StoreError::Unavailable { .. } => (Exit::Supply, "DigestMismatch"),
+        StoreError::Sweeping { .. } => (Exit::Conflict, "Sweeping"),
+        StoreError::Lapsed { .. } | StoreError::Condemned { .. } => (Exit::Conflict, "LeaseLapsed"),
         StoreError::Cancelled => (Exit::Interrupted, "Interrupted"),
         _ => (Exit::Supply, "StoreFailed"),
     };

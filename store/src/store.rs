@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +134,11 @@ impl Store {
     /// Where it is, for messages.
     pub fn location(&self) -> String {
         self.backend.location()
+    }
+
+    /// What its own clock says.
+    pub fn now(&self) -> Result<SystemTime, StoreError> {
+        Ok(self.backend.now()?)
     }
 
     /// Its random id: two stores with one id are copies of each other.
