@@ -132,9 +132,10 @@ fn live(seed: u64, pools: &[rayon::ThreadPool], seen: &Seen) {
         }
     }
     world.advance(DAY * 500);
-    for _ in 0..dice.below(3) {
+    // Mostly condemned long enough ago, so that a collector removes what a pusher wants again.
+    for _ in 0..[1, 1, 1, 0, 2][dice.below(5) as usize] {
         gc(&store, &world, start, &roots, false).unwrap();
-        world.advance(DAY * dice.below(5) as u32);
+        world.advance(DAY * [4, 4, 1][dice.below(3) as usize]);
     }
 
     let pushed: Mutex<HashMap<ArtifactId, SystemTime>> = Mutex::default();
@@ -147,7 +148,7 @@ fn live(seed: u64, pools: &[rayon::ThreadPool], seen: &Seen) {
             for (&actor, pool) in actors.iter().zip(pools) {
                 let dies = dice.one_in(4).then(|| dice.below(60));
                 let repack = dice.one_in(3);
-                let again = dice.one_in(2).then(|| old_sets[dice.below(3) as usize]);
+                let again = (!dice.one_in(4)).then(|| old_sets[dice.below(3) as usize]);
                 let cargo = match again {
                     Some(set) => cargo("old", set),
                     None => cargo("new", 1 + dice.below(255)),
