@@ -4,6 +4,7 @@
 must be there before is made by `prepare…`, which nobody measures.
 """
 
+import json
 import os
 
 from measure import run, tree_bytes
@@ -213,7 +214,10 @@ class Landfall(Peer):
                 f"--state {host}/state.json")
 
     def release(self, version):
-        return self.on_host(f"release {version} --app bench --env prod --skip-pm2")
+        """By id, as a state file names it."""
+        with open(f"{self.store}/refs/bench/{version}.json") as reference:
+            artifact = json.load(reference)["artifact"]
+        return self.on_host(f"release {artifact} --app bench --env prod --skip-pm2")
 
     def current(self):
         return f"{self.work}/host/root/apps/bench/prod/current"
