@@ -193,6 +193,16 @@ class Landfall(Peer):
         return (f"{self.program} pack {tree} --recipe {self.work}/landfall.toml --version {version} "
                 f"--store {self.store} --root {self.work}/root")
 
+    @property
+    def served(self):
+        """The store that hosts fetch from."""
+        return f"{self.work}/served"
+
+    def push(self, version, deltas=True):
+        """From the build machine's own store; against the version before it, a delta is made."""
+        flag = "" if deltas else " --no-delta"
+        return f"{self.program} push {version} --app bench --root {self.work}/root --store {self.store} --to {self.served}{flag}"
+
     def stored(self):
         return tree_bytes(self.store)
 
