@@ -125,7 +125,7 @@ impl From<BackendError> for Refusal {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TooLarge", error.to_string())
             }
             BackendError::Io { action, key, source, .. } => of_io(action, key, source),
-            BackendError::Denied { .. } | BackendError::Setup { .. } => {
+            BackendError::Denied { .. } | BackendError::Setup { .. } | BackendError::Unreachable { .. } => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "StoreFailed", error.to_string())
             }
         }

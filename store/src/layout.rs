@@ -39,6 +39,27 @@ pub fn locator(id: &TreeId) -> Key {
     object("loc", &id.0, "json.zst")
 }
 
+/// What turns the tree `from` into the tree `to`.
+pub fn delta(to: &TreeId, from: &TreeId) -> Key {
+    let hex = to.to_string();
+    tame(format!("deltas/{}/{hex}/{from}.lfd", &hex[..2]))
+}
+
+/// All deltas.
+pub fn deltas() -> Key {
+    tame("deltas".to_owned())
+}
+
+/// Which deltas lead to an artifact's trees.
+pub fn hints(id: &ArtifactId) -> Key {
+    object("hints", &id.0, "json")
+}
+
+/// The hints of all artifacts.
+pub fn all_hints() -> Key {
+    tame("hints".to_owned())
+}
+
 /// What a version of an app is.
 pub fn reference(app: &Name, version: &Version) -> Key {
     tame(format!("refs/{app}/{version}.json"))

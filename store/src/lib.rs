@@ -13,6 +13,7 @@ pub mod blob;
 pub mod cache;
 pub mod collect;
 pub mod contents;
+pub mod delta;
 pub mod digest;
 pub mod disjoint;
 mod error;

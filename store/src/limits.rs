@@ -51,6 +51,15 @@ pub const LOCATOR_SPARE_PACKS_MAX: usize = 8;
 pub const INDEX_BYTES_MAX: u64 = 32 << 20;
 /// Bytes of a store key: what S3 allows.
 pub const KEY_BYTES_MAX: usize = 1024;
+/// Bytes of a delta's group with what it is compressed against: both are in memory where it is made and
+/// where it is applied. Measured: with twice as much, a real upgrade of 93 MB is 3 % larger, not smaller.
+pub const DELTA_GROUP_BYTES_MAX: u64 = 64 << 20;
+/// Groups of one delta: 64 GiB of large contents.
+pub const DELTA_GROUPS_MAX: u64 = 4096;
+/// Bytes of an artifact's hints: every layer of the largest artifact with one base, or fewer with more.
+pub const HINTS_BYTES_MAX: u64 = 64 << 10;
+/// Bases that hints hold for one tree.
+pub const HINTS_BASES_MAX: usize = 8;
 /// Objects that one run of the collection condemns; the next run condemns the rest.
 pub const TOMBSTONE_KEYS_MAX: usize = 250_000;
 /// Compressed bytes of a tombstone.

@@ -371,7 +371,7 @@ impl Backend for DirBackend {
     fn cost(&self) -> Cost {
         // A range of a local file is a system call: small runs keep every core busy.
         let parallel = std::thread::available_parallelism().map_or(1, usize::from);
-        Cost { parallel, per_object: parallel, gap_bytes: 16 << 10, run_bytes: 2 << 20 }
+        Cost { parallel, per_object: parallel, gap_bytes: 16 << 10, run_bytes: 2 << 20, whole_percent: 100 }
     }
 
     /// The clock of the file system that gives objects their times: on a network mount it is the server's.

@@ -47,7 +47,7 @@ impl Backend for MemoryBackend {
         "memory".to_owned()
     }
     fn cost(&self) -> Cost {
-        Cost { parallel: 1, per_object: 1, gap_bytes: 0, run_bytes: u64::MAX }
+        Cost { parallel: 1, per_object: 1, gap_bytes: 0, run_bytes: u64::MAX, whole_percent: 100 }
     }
     fn now(&self) -> Result<SystemTime, BackendError> {
         Ok(SystemTime::now())

@@ -73,7 +73,7 @@ impl MirroredBackend {
                 Err(error) => error,
             };
             let absent = matches!(error, BackendError::NotFound { .. });
-            if matches!(error, BackendError::Io { .. }) && !error.is_unsupported() {
+            if matches!(error, BackendError::Unreachable { .. }) {
                 place.note_failure();
                 tracing::warn!(%error, "asking the next place");
             }

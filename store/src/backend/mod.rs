@@ -16,7 +16,7 @@ mod spool;
 pub mod wire;
 
 use std::io::{self, Read, Write};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub use dir::{DirBackend, DirObject, DirUpload, Room};
 pub use http::{HttpBackend, Patience};
@@ -66,6 +66,16 @@ pub struct Cost {
     pub gap_bytes: u64,
     /// Bytes after which another request costs nothing that matters.
     pub run_bytes: u64,
+    /// Share of a pack, in percent, above which its unwanted parts are read too.
+    pub whole_percent: u32,
+}
+
+impl Cost {
+    /// Over a network. Eight requests fill a long line and are few enough for a small server; four of one pack,
+    /// so that a fetch does not wait for one object only. A gap of 256 KiB costs as much as a request (measured
+    /// by rustic for the same purpose). Runs end at 8 MiB, so that a pack is decompressed on several cores.
+    pub(crate) const NETWORK: Self =
+        Self { parallel: 8, per_object: 4, gap_bytes: 256 << 10, run_bytes: 8 << 20, whole_percent: 50 };
 }
 
 /// An answer to [`Backend::open`].
@@ -207,6 +217,18 @@ pub enum BackendError {
         /// What is missing or wrong, without any secret.
         why: String,
     },
+    /// The place gives no usable answer, also after several tries. Others may.
+    #[error("the store {at} cannot be reached for `{key}`: {why}")]
+    Unreachable {
+        /// The object.
+        key: String,
+        /// The store.
+        at: String,
+        /// What became of the tries.
+        why: String,
+        /// How long it asked to be left alone.
+        retry_after: Option<Duration>,
+    },
     /// The place failed.
     #[error("cannot {action} `{key}` in the store {at}: {source}")]
     Io {
@@ -231,6 +253,11 @@ impl BackendError {
         if source.kind() == io::ErrorKind::NotFound {
             return Self::NotFound { key: key.clone(), at };
         }
+        // A stream that breaks says why in its backend's words.
+        let source = match source.downcast::<Self>() {
+            Ok(error) => return error,
+            Err(source) => source,
+        };
         Self::Io { action, key: key.to_string(), at, source }
     }
 }

@@ -20,7 +20,14 @@ pub(crate) struct PackList {
 
 pub(crate) fn packs(store: &Store) -> Result<PackList, StoreError> {
     let mut list = PackList { packs: Vec::new(), indexed: Vec::new() };
-    for item in store.backend().list(&layout::packs())? {
+    let listed = match store.backend().list(&layout::packs()) {
+        Err(error) if error.is_unsupported() => {
+            tracing::debug!(%error, "no pack is known but those that locators name");
+            Vec::new()
+        }
+        listed => listed?,
+    };
+    for item in listed {
         if let Some(id) = layout::digest_of(&item.key, "lfp") {
             list.packs.push((PackId(id), item.size));
         } else if let Some(id) = layout::digest_of(&item.key, "idx") {

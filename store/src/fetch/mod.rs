@@ -5,12 +5,17 @@
 //! something else than was asked for, it is read once more, then every other pack that holds the content is
 //! tried, and only then is it an error, which names the content and a file that needs it.
 
+mod budget;
+pub mod delta;
 mod directories;
 mod large;
+mod memory;
 mod objects;
 mod plan;
+mod queue;
 mod read;
 mod source;
+mod stream;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -172,20 +177,9 @@ fn read_located(reader: &Reader<'_>, missing: &[Want], places: &Places) -> Resul
     let (located, lost): (Vec<&Want>, Vec<&Want>) =
         missing.iter().partition(|want| places.contains_key(&want.blob));
     let lost = lost.into_iter().map(|want| Miss { want: *want, why: "no locator names it".to_owned() });
-    let mut misses = read_at(reader, &located, places)?;
+    let mut misses = reader.read_at(&located, places)?;
     misses.extend(lost);
     Ok(misses)
-}
-
-/// Reads wants at their places, and what failed once more: a flip on the way is not damage.
-fn read_at(reader: &Reader<'_>, wants: &[&Want], places: &Places) -> Result<Vec<Miss>, StoreError> {
-    let read = |wants: &[&Want]| {
-        let place = |want: &&Want| Some((**want, places.get(&want.blob)?.clone()));
-        let wanted: Vec<_> = wants.iter().filter_map(place).collect();
-        reader.read(&plan::runs(&wanted, reader.backend.cost()))
-    };
-    let misses = read(wants)?;
-    read(&misses.iter().map(|miss| &miss.want).collect::<Vec<_>>())
 }
 
 /// Tries every other place that any pack's directory gives.
@@ -218,7 +212,7 @@ fn read_elsewhere(
             return Ok(());
         }
         let wants: Vec<_> = lost.iter().map(|(want, ..)| want).collect();
-        misses = read_at(reader, &wants, &round)?;
+        misses = reader.read_at(&wants, &round)?;
     }
 }
 

@@ -33,24 +33,28 @@ pub fn tree(store: &Store, id: &TreeId) -> Result<Tree, StoreError> {
     })
 }
 
-/// Reads and checks an object; a first answer that fails the check may have been damaged on its way, so it
-/// is asked for once more before it is called damaged.
+/// Reads and checks an object; an answer that fails the check may have been damaged on its way, so it is asked
+/// for once more, and once of every other place, before it is called damaged.
 fn read_twice<T>(
     store: &Store,
     key: &Key,
     max: usize,
     check: impl Fn(Vec<u8>) -> Result<T, String>,
 ) -> Result<T, StoreError> {
-    let read = || match store.backend().get(key, max as u64) {
-        Ok(bytes) => Ok(check(bytes)),
-        Err(BackendError::TooLarge { .. }) => Ok(Err("it is larger than any".to_owned())),
-        Err(error) => Err(error),
-    };
-    match read()? {
-        Ok(value) => Ok(value),
-        Err(first) => {
-            tracing::warn!(object = %key, why = first, "damaged on first read, reading again");
-            read()?.map_err(|why| store.damaged(key, why))
+    let mut again = true;
+    loop {
+        let checked = match store.backend().get(key, max as u64) {
+            Ok(bytes) => check(bytes),
+            Err(BackendError::TooLarge { .. }) => Err("it is larger than any".to_owned()),
+            Err(error) => return Err(error.into()),
+        };
+        match checked {
+            Ok(value) => return Ok(value),
+            Err(why) if again => {
+                tracing::warn!(object = %key, why, "damaged, reading it again");
+                again = store.backend().mistrust(key);
+            }
+            Err(why) => return Err(store.damaged(key, why)),
         }
     }
 }

@@ -1,17 +1,22 @@
-//! Reading runs: range, frames, contents, sink. Each worker holds one frame, whatever the layer's size.
+//! Reading what a plan says: range, frames, contents, sink. Memory is bounded whatever the layer's size.
 
-use std::io::{self, Read};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::collections::HashSet;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::budget::{Budget, Share};
 use super::large::LargeContent;
-use super::plan::{Piece, Run};
+use super::plan::{self, PackRuns, Part, Piece};
+use super::queue::{Queue, Taken};
+use super::stream::PackStream;
 use super::{Progress, Watch};
-use crate::backend::Backend;
+use crate::backend::{Backend, BackendError};
 use crate::blob::{BlobSink, Want};
+use crate::digest::PackId;
 use crate::error::StoreError;
 use crate::layout;
-use crate::locator::PackFrame;
+use crate::locator::{PackFrame, Places};
 use crate::pack::{Frame, FrameDecoder, shown};
 
 /// A content that a place did not give, and why.
@@ -37,127 +42,265 @@ pub(crate) struct Reader<'a> {
     pub(crate) total: Progress,
 }
 
-/// Why a run ended early: its source is bad, or nothing more can be kept.
+/// Why a content was not kept: its source is bad, or nothing more can be read or kept.
 enum Stop {
     Source(String),
     Fatal(StoreError),
 }
 
+/// What one reading of a plan could not get.
+#[derive(Default)]
+struct Missed {
+    /// Because its pack gave something else than was asked for.
+    wrong: Vec<Miss>,
+    /// These packs.
+    packs: HashSet<PackId>,
+    /// Because its pack cannot be opened: the backend tried what there is to try.
+    gone: Vec<Miss>,
+}
+
+/// What all workers of one reading share.
+struct Reading {
+    queue: Queue,
+    budget: Budget,
+    stop: AtomicBool,
+    missed: Mutex<Missed>,
+}
+
+impl Reading {
+    fn missed(&self) -> MutexGuard<'_, Missed> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wrong(&self, pack: &PackId, wants: impl Iterator<Item = Want>, why: &str) {
+        let mut missed = self.missed();
+        missed.packs.insert(*pack);
+        missed.wrong.extend(misses(pack, wants, why));
+    }
+
+    fn gone(&self, pack: &PackId, wants: impl Iterator<Item = Want>, why: &str) {
+        self.missed().gone.extend(misses(pack, wants, why));
+    }
+}
+
+fn misses(pack: &PackId, wants: impl Iterator<Item = Want>, why: &str) -> impl Iterator<Item = Miss> {
+    let why = format!("{}: {why}", shown(pack));
+    wants.map(move |want| Miss { want, why: why.clone() })
+}
+
 impl Reader<'_> {
-    /// Reads all runs with as many workers as the backend has use for; gives back what it could not get.
-    pub(crate) fn read(&self, runs: &[Run]) -> Result<Vec<Miss>, StoreError> {
-        let next = AtomicUsize::new(0);
-        let stop = AtomicBool::new(false);
-        let misses = Mutex::new(Vec::new());
-        let work = || -> Result<(), StoreError> {
-            let mut decoder = FrameDecoder::new().map_err(StoreError::Compress)?;
-            while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if stop.load(Ordering::Relaxed) {
-                    return Ok(());
-                }
-                let done = self.read_run(run, &mut decoder, &misses);
-                if done.is_err() {
-                    stop.store(true, Ordering::Relaxed);
-                }
-                done?;
+    /// Reads wants at their places. What came out wrong is read once more, because a flip on the way is not
+    /// damage, and as often as there is another place to read it from.
+    pub(crate) fn read_at(&self, wants: &[&Want], places: &Places) -> Result<Vec<Miss>, StoreError> {
+        let mut missed = self.read(wants, places)?;
+        let mut again = true;
+        while again && !missed.wrong.is_empty() {
+            again = false;
+            for pack in &missed.packs {
+                again |= self.backend.mistrust(&layout::pack(pack));
             }
-            Ok(())
+            let wants: Vec<&Want> = missed.wrong.iter().map(|miss| &miss.want).collect();
+            let mut next = self.read(&wants, places)?;
+            next.gone.append(&mut missed.gone);
+            missed = next;
+        }
+        missed.gone.append(&mut missed.wrong);
+        Ok(missed.gone)
+    }
+
+    /// Reads wants at their places, with as many workers as the backend has use for.
+    fn read(&self, wants: &[&Want], places: &Places) -> Result<Missed, StoreError> {
+        let place = |want: &&Want| Some((**want, places.get(&want.blob)?.clone()));
+        let wanted: Vec<_> = wants.iter().filter_map(place).collect();
+        let cost = self.backend.cost();
+        let plan = plan::runs(&wanted, cost);
+        let runs = plan.iter().map(|pack: &PackRuns| pack.runs.len()).sum::<usize>();
+        let reading = Reading {
+            queue: Queue::new(plan),
+            budget: Budget::new(),
+            stop: AtomicBool::new(false),
+            missed: Mutex::default(),
         };
-        let workers = self.backend.cost().parallel.clamp(1, runs.len().max(1));
+        let work = || {
+            let done = self.work(&reading);
+            if done.is_err() {
+                reading.stop.store(true, Ordering::Relaxed);
+            }
+            done
+        };
         std::thread::scope(|scope| {
+            let workers = cost.parallel.min(runs);
             let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
             handles.into_iter().try_for_each(|handle| match handle.join() {
                 Ok(done) => done,
                 Err(panic) => std::panic::resume_unwind(panic),
             })
         })?;
-        Ok(misses.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Ok(reading.missed.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn read_run(
+    fn work(&self, reading: &Reading) -> Result<(), StoreError> {
+        let mut decoder = FrameDecoder::new().map_err(StoreError::Compress)?;
+        while let Some(mut taken) = reading.queue.take(self.backend.cost().per_object) {
+            let (from, to) = match (taken.run.first(), taken.run.last()) {
+                (Some(first), Some(last)) => (first.offset(), last.end()),
+                _ => (0, 0),
+            };
+            match PackStream::open(self.backend, &taken.pack, from, to) {
+                Ok(stream) if stream.whole => self.read_whole(stream, &mut taken, reading, &mut decoder)?,
+                Ok(mut stream) => {
+                    let mut parts = std::mem::take(&mut taken.run).into_iter();
+                    self.read_parts(&mut stream, &taken.pack, &mut parts, reading, &mut decoder)?;
+                    reading.queue.done(&taken, false);
+                }
+                Err(error) => {
+                    let why = fatal(error)?;
+                    reading.gone(&taken.pack, taken.run.iter().flat_map(Part::wants), &why);
+                    reading.queue.done(&taken, false);
+                }
+            }
+            if reading.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything of a pack from a stream of all of it, unless another stream does so already.
+    fn read_whole(
         &self,
-        run: &Run,
+        mut stream: PackStream<'_>,
+        taken: &mut Taken,
+        reading: &Reading,
         decoder: &mut FrameDecoder,
-        misses: &Mutex<Vec<Miss>>,
     ) -> Result<(), StoreError> {
-        let miss = |want: Want, why: String| {
-            misses.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(Miss { want, why });
-        };
-        match run {
-            Run::Large { want, frames } => match self.read_large(want, frames) {
-                Ok(()) => Ok(()),
-                Err(Stop::Source(why)) => {
-                    miss(*want, why);
-                    Ok(())
-                }
-                Err(Stop::Fatal(error)) => Err(error),
-            },
-            Run::Frames { pack, frames } => {
-                let mut source = None;
-                for (frame, pieces) in frames {
-                    let place = PackFrame { pack: *pack, frame: *frame };
-                    let raw = self.read_frame(&mut source, frames, place, decoder);
-                    for piece in pieces {
-                        match raw.as_ref().map_err(Clone::clone).and_then(|raw| slice(raw, piece)) {
-                            Ok(content) => match self.keep(&piece.want, content) {
-                                Ok(()) => {}
-                                Err(Stop::Source(why)) => {
-                                    miss(piece.want, format!("{}: {why}", shown(pack)));
-                                }
-                                Err(Stop::Fatal(error)) => return Err(error),
-                            },
-                            Err(why) => miss(piece.want, format!("{}: {why}", shown(pack))),
-                        }
-                    }
-                    self.tick()?;
-                }
-                Ok(())
-            }
+        let claimed = reading.queue.claim(taken);
+        let whole = claimed.is_some();
+        let mut parts = claimed.unwrap_or_default();
+        while !parts.is_empty() {
+            let mut next = parts.into_iter();
+            self.read_parts(&mut stream, &taken.pack, &mut next, reading, decoder)?;
+            parts = reading.queue.given_back(taken, stream.at());
+            parts.sort_by_key(Part::offset);
         }
+        reading.queue.done(taken, whole);
+        Ok(())
     }
 
-    /// Reads one frame of a run from its stream, which is opened at the first frame and again after a failure.
-    fn read_frame<'s>(
-        &'s self,
-        stream: &mut Option<(u64, Box<dyn Read + Send + 's>)>,
-        run: &[(Frame, Vec<Piece>)],
-        place: PackFrame,
+    /// Reads parts from one stream. One that is damaged costs itself only; a stream that breaks costs the rest.
+    fn read_parts(
+        &self,
+        stream: &mut PackStream<'_>,
+        pack: &PackId,
+        parts: &mut dyn Iterator<Item = Part>,
+        reading: &Reading,
         decoder: &mut FrameDecoder,
-    ) -> Result<Vec<u8>, String> {
-        let PackFrame { pack, frame } = place;
-        let end = run.last().map_or(0, |(last, _)| last.offset + u64::from(last.stored));
-        let (mut at, mut reader) = match stream.take() {
-            Some(open) => open,
-            None => {
-                let key = layout::pack(&pack);
-                let reader = self.backend.read(&key, frame.offset, end - frame.offset);
-                (frame.offset, reader.map_err(|error| error.to_string())?)
+    ) -> Result<(), StoreError> {
+        for part in parts {
+            if reading.stop.load(Ordering::Relaxed) {
+                return Ok(());
             }
-        };
-        let stored = read_exactly(&mut *reader, &mut at, frame).map_err(|error| error.to_string())?;
-        self.count(stored.len());
-        *stream = Some((at, reader));
-        decoder.decode(&stored, frame.offset, frame.raw as usize).map_err(|error| error.to_string())
+            let read = match &part {
+                _ if stream.broken => Err(Stop::Source("it was cut short".to_owned())),
+                Part::Frame(frame, pieces) => self.read_frame(stream, pack, *frame, pieces, reading, decoder),
+                Part::Large(want, frames) => self.read_large(stream, want, frames, reading),
+            };
+            match read {
+                Ok(()) => {}
+                Err(Stop::Source(why)) => {
+                    reading.wrong(pack, part.wants(), &why);
+                }
+                Err(Stop::Fatal(error)) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
-    fn read_large(&self, want: &Want, frames: &[PackFrame]) -> Result<(), Stop> {
-        let count = |length: usize| {
-            self.count(length);
-            self.tick().map_err(io::Error::other)
+    fn read_frame(
+        &self,
+        stream: &mut PackStream<'_>,
+        pack: &PackId,
+        frame: Frame,
+        pieces: &[Piece],
+        reading: &Reading,
+        decoder: &mut FrameDecoder,
+    ) -> Result<(), Stop> {
+        let (stored, _share) = self.stored(stream, frame, reading)?;
+        let raw = decoder.decode(&stored, frame.offset, frame.raw as usize).map_err(source)?;
+        drop(stored);
+        for piece in pieces {
+            let kept = slice(&raw, piece).and_then(|content| self.keep(&piece.want, content));
+            match kept {
+                Ok(()) => {}
+                Err(Stop::Source(why)) => {
+                    reading.wrong(pack, std::iter::once(piece.want), &why);
+                }
+                Err(fatal) => return Err(fatal),
+            }
+        }
+        self.tick().map_err(Stop::Fatal)
+    }
+
+    fn read_large(
+        &self,
+        stream: &mut PackStream<'_>,
+        want: &Want,
+        frames: &[PackFrame],
+        reading: &Reading,
+    ) -> Result<(), Stop> {
+        let mut stopped = None;
+        let mut held = None;
+        let next = |frame| {
+            // Before the next is asked for: a worker that waits for room must hold none.
+            held = None;
+            let read = self.stored(stream, frame, reading).and_then(|read| {
+                self.tick().map_err(Stop::Fatal)?;
+                Ok(read)
+            });
+            match read {
+                Ok((stored, share)) => {
+                    held = Some(share);
+                    Ok(stored)
+                }
+                Err(stop) => {
+                    stopped = Some(stop);
+                    Err(io::Error::other("the pack ends here"))
+                }
+            }
         };
-        let content = LargeContent::open(self.backend, frames, Box::new(count));
-        let mut content = content.map_err(|error| Stop::Source(error.to_string()))?;
+        let mut content = LargeContent::new(frames, Box::new(next)).map_err(source)?;
         let put = self.sink.put(want, &mut content);
-        match content.fault {
-            None => self.kept(want, put),
-            Some(_) if (self.watch.cancel)() => Err(Stop::Fatal(StoreError::Cancelled)),
-            Some(fault) => Err(Stop::Source(fault)),
+        let fault = content.fault.take();
+        drop(content);
+        match (stopped, fault) {
+            (Some(stop), _) => Err(stop),
+            (None, Some(fault)) => Err(Stop::Source(fault)),
+            (None, None) => self.kept(want, put),
         }
     }
 
-    fn count(&self, stored: usize) {
-        self.counters.moved.fetch_add(stored as u64, Ordering::Relaxed);
+    /// A frame as it is stored, and its share of the memory.
+    fn stored<'r>(
+        &self,
+        stream: &mut PackStream<'_>,
+        frame: Frame,
+        reading: &'r Reading,
+    ) -> Result<(Vec<u8>, Share<'r>), Stop> {
+        let share = reading.budget.share(frame);
+        let stored = match stream.frame(frame) {
+            Ok(stored) => stored,
+            Err(error) => {
+                let why = error.to_string();
+                let unanswered = error.into_inner().and_then(|inner| inner.downcast::<BackendError>().ok());
+                return Err(match unanswered {
+                    Some(error) => fatal(*error).map_or_else(Stop::Fatal, Stop::Source),
+                    None => Stop::Source(why),
+                });
+            }
+        };
+        self.counters.moved.fetch_add(stored.len() as u64, Ordering::Relaxed);
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
+        Ok((stored, share))
     }
 
     fn keep(&self, want: &Want, mut content: &[u8]) -> Result<(), Stop> {
@@ -191,31 +334,23 @@ impl Reader<'_> {
     }
 }
 
-fn slice<'r>(raw: &'r [u8], piece: &Piece) -> Result<&'r [u8], String> {
+fn source(error: impl ToString) -> Stop {
+    Stop::Source(error.to_string())
+}
+
+/// Why a pack cannot be read, if others may still be: a place that does not answer, or not to us, will not do
+/// so for the next pack either.
+fn fatal(error: BackendError) -> Result<String, StoreError> {
+    match error {
+        BackendError::Unreachable { .. } | BackendError::Denied { .. } => Err(error.into()),
+        other => Ok(other.to_string()),
+    }
+}
+
+fn slice<'r>(raw: &'r [u8], piece: &Piece) -> Result<&'r [u8], Stop> {
     let from = piece.offset as usize;
     usize::try_from(piece.want.size)
         .ok()
         .and_then(|size| raw.get(from..from.checked_add(size)?))
-        .ok_or_else(|| "its content is not inside its frame".to_owned())
-}
-
-/// Skips to a frame and reads it; never more than its length is allocated.
-pub(super) fn read_exactly(
-    mut reader: &mut (dyn Read + Send),
-    at: &mut u64,
-    frame: Frame,
-) -> io::Result<Vec<u8>> {
-    let short = || io::Error::new(io::ErrorKind::UnexpectedEof, "the pack ends before its frame does");
-    let gap = frame.offset.saturating_sub(*at);
-    if io::copy(&mut Read::by_ref(&mut reader).take(gap), &mut io::sink())? != gap {
-        return Err(short());
-    }
-    let length = frame.stored as usize;
-    let mut stored = Vec::with_capacity(length);
-    reader.take(length as u64).read_to_end(&mut stored)?;
-    if stored.len() != length {
-        return Err(short());
-    }
-    *at = frame.offset + length as u64;
-    Ok(stored)
+        .ok_or_else(|| Stop::Source("its content is not inside its frame".to_owned()))
 }

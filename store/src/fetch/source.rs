@@ -5,13 +5,12 @@ use std::io::{self, Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::large::LargeContent;
-use super::read::read_exactly;
+use super::stream::PackStream;
 use super::{locate, other_places};
 use crate::blob::{BlobSource, Want};
 use crate::digest::BlobId;
 use crate::error::StoreError;
 use crate::fetch::read::Miss;
-use crate::layout;
 use crate::locator::{PackFrame, Place, Places};
 use crate::pack::FrameDecoder;
 use crate::store::Store;
@@ -58,17 +57,23 @@ impl<'a> StoreSource<'a> {
             return Ok(Arc::clone(raw));
         }
         let frame = place.frame;
-        let other = |error: crate::backend::BackendError| io::Error::other(error.to_string());
-        let key = layout::pack(&place.pack);
-        let mut reader =
-            self.store.backend().read(&key, frame.offset, u64::from(frame.stored)).map_err(other)?;
-        let stored = read_exactly(&mut *reader, &mut { frame.offset }, frame)?;
+        let stored = self.stream(&[place])?.frame(frame)?;
         let raw = FrameDecoder::new()?.decode(&stored, frame.offset, frame.raw as usize);
         let raw = Arc::new(raw.map_err(io::Error::other)?);
         let mut kept = kept();
         kept.truncate(FRAMES_KEPT - 1);
         kept.push_front((place, Arc::clone(&raw)));
         Ok(raw)
+    }
+
+    /// The pack from the first of these frames to the last.
+    fn stream(&self, frames: &[PackFrame]) -> io::Result<PackStream<'_>> {
+        let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
+            return Err(io::Error::other("it has no frames"));
+        };
+        let end = last.frame.offset.saturating_add(u64::from(last.frame.stored));
+        let stream = PackStream::open(self.store.backend(), &first.pack, first.frame.offset, end);
+        stream.map_err(io::Error::other)
     }
 }
 
@@ -83,6 +88,7 @@ impl BlobSource for StoreSource<'_> {
             let content = raw.get(from..end).ok_or_else(|| io::Error::other("it is not inside its frame"))?;
             return Ok(Box::new(Cursor::new(content.to_vec())));
         }
-        Ok(Box::new(LargeContent::open(self.store.backend(), frames, Box::new(|_| Ok(())))?))
+        let mut stream = self.stream(frames)?;
+        Ok(Box::new(LargeContent::new(frames, Box::new(move |frame| stream.frame(frame)))?))
     }
 }

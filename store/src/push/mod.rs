@@ -1,6 +1,7 @@
 //! Pushing: into a store, only what it lacks, in an order in which everything that an object refers to is
-//! durable before it: packs, their `.idx`, tree, locator, artifact, version. The artifact is the commit
-//! point; a push that dies before leaves objects that nothing names, and a later one finds and uses them.
+//! durable before it: packs, their `.idx`, tree, locator, deltas, hints, artifact, version. The artifact is
+//! the commit point; a push that dies before leaves objects that nothing names, and a later one finds and
+//! uses them.
 //!
 //! A push runs under a lease ([`crate::lease`]), so that nothing is collected meanwhile, and on top of it
 //! relies on nothing that is condemned: what a tombstone names counts as gone and is written anew. Tombstones
@@ -8,6 +9,7 @@
 //! the store, it begins again, and what it has stored so far is found.
 
 mod copy;
+mod delta;
 mod known;
 mod reuse;
 mod stream;
@@ -16,6 +18,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 pub use self::copy::copy;
+pub use self::delta::{Deltas, PushedDelta};
 use self::reuse::{Known, reusable};
 pub(crate) use self::stream::{Stream, StreamError};
 use crate::artifact::{Artifact, Layer};
@@ -65,6 +68,8 @@ pub struct PushOptions<'a> {
     pub move_version: bool,
     /// What is written beside the version.
     pub provenance: Provenance,
+    /// From what deltas are made; absent: none are.
+    pub deltas: Option<Deltas<'a>>,
     /// Who watches.
     pub watch: Watch<'a>,
     /// How long the lease lasts.
@@ -77,6 +82,7 @@ impl Default for PushOptions<'_> {
             level: LEVEL,
             move_version: false,
             provenance: Provenance::default(),
+            deltas: None,
             watch: Watch::NOBODY,
             pace: Pace::REAL,
         }
@@ -107,6 +113,8 @@ pub struct PushReport {
     pub uploaded: u64,
     /// Each layer, in the artifact's order.
     pub layers: Vec<PushedLayer>,
+    /// Deltas that were made.
+    pub deltas: Vec<PushedDelta>,
     /// Whether the store had the artifact already.
     pub existed: bool,
 }
@@ -198,6 +206,7 @@ impl<'a> Push<'a> {
             layers.push(self.push_layer(layer, content)?);
             self.lease.keep()?;
         }
+        let deltas = self.put_deltas(contents)?;
         if !self.condemned.learn(self.store)?.is_disjoint(&self.relied_on) {
             return Ok(Try::Condemned);
         }
@@ -220,6 +229,7 @@ impl<'a> Push<'a> {
             stored_bytes: self.stored_bytes,
             uploaded: self.uploaded,
             layers,
+            deltas,
             existed,
         }))
     }
@@ -372,6 +382,25 @@ impl<'a> Push<'a> {
         self.stored_bytes += locator.len() as u64;
         self.uploaded += 1;
         Ok(())
+    }
+
+    fn put_deltas(&mut self, contents: &[LayerContent<'_>]) -> Result<Vec<PushedDelta>, StoreError> {
+        let Some(deltas) = self.options.deltas else { return Ok(Vec::new()) };
+        let maker = delta::Maker {
+            store: self.store,
+            lease: self.lease,
+            condemned: &self.condemned,
+            near: self.from,
+            artifact: self.artifact,
+            id: self.id,
+            deltas,
+            contents,
+            watch: self.options.watch,
+        };
+        let outcome = maker.run()?;
+        self.stored_bytes += outcome.stored_bytes;
+        self.uploaded += outcome.uploaded;
+        Ok(outcome.made)
     }
 
     /// The list is of no use with the frames of another level or version, so it is written only beside its own.

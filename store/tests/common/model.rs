@@ -207,7 +207,7 @@ impl Backend for Seat {
         "model".to_owned()
     }
     fn cost(&self) -> Cost {
-        Cost { parallel: 1, per_object: 1, gap_bytes: 0, run_bytes: u64::MAX }
+        Cost { parallel: 1, per_object: 1, gap_bytes: 0, run_bytes: u64::MAX, whole_percent: 100 }
     }
     fn now(&self) -> Result<SystemTime, BackendError> {
         // Collectors are the actors from 100 on. Between their question and the delete that follows nothing

@@ -211,7 +211,9 @@ impl Live {
 impl Read for Body<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.chunk.is_empty() {
-            self.chunk = self.next().map_err(Fault::into_io)?;
+            let next = self.next();
+            self.chunk =
+                next.map_err(|fault| io::Error::other(self.backend.error("read", &self.key, fault)))?;
         }
         let length = buffer.len().min(self.chunk.len());
         self.chunk.copy_to_slice(&mut buffer[..length]);

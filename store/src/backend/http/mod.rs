@@ -30,14 +30,6 @@ use super::runtime::Runtime;
 use super::{Access, Backend, BackendError, Cost, Key, Listed, Opened, Upload, client};
 use crate::layout;
 
-/// Requests in flight: enough to fill a long line, few enough for a small server.
-const IN_FLIGHT_MAX: usize = 8;
-/// Of one pack, so that a fetch does not wait for one object only.
-const PACK_IN_FLIGHT_MAX: usize = 4;
-/// Unwanted bytes that cost less than another request (measured by rustic for the same purpose).
-const GAP_BYTES: u64 = 256 << 10;
-/// Bytes of one range at most. Longer ones are split, so that they are decompressed on several cores.
-const RUN_BYTES_MAX: u64 = 8 << 20;
 /// Bytes of a token file: any token fits.
 const TOKEN_BYTES_MAX: u64 = 8 << 10;
 
@@ -95,7 +87,15 @@ impl HttpBackend {
         match fault {
             Fault::Missing => BackendError::NotFound { key: key.clone(), at },
             Fault::Denied(why) => BackendError::Denied { action, key: key.clone(), at, why },
-            fault => BackendError::Io { action, key: key.to_string(), at, source: fault.into_io() },
+            Fault::Passing { why, after } => {
+                BackendError::Unreachable { key: key.to_string(), at, why, retry_after: after }
+            }
+            Fault::Slow(why) => {
+                BackendError::Unreachable { key: key.to_string(), at, why, retry_after: None }
+            }
+            Fault::Final(why) => {
+                BackendError::Io { action, key: key.to_string(), at, source: io::Error::other(why) }
+            }
         }
     }
 
@@ -142,21 +142,6 @@ impl HttpBackend {
     }
 }
 
-impl Fault {
-    fn into_io(self) -> io::Error {
-        let kind = match &self {
-            Self::Missing => io::ErrorKind::NotFound,
-            Self::Slow(_) => io::ErrorKind::TimedOut,
-            _ => io::ErrorKind::Other,
-        };
-        let why = match self {
-            Self::Missing => "it is gone".to_owned(),
-            Self::Passing { why, .. } | Self::Slow(why) | Self::Denied(why) | Self::Final(why) => why,
-        };
-        io::Error::new(kind, why)
-    }
-}
-
 /// The first line of a file as the value of an `Authorization` header.
 fn read_token(file: &Path) -> io::Result<HeaderValue> {
     let mut text = String::new();
@@ -180,12 +165,7 @@ impl Backend for HttpBackend {
     fn cost(&self) -> Cost {
         // From a server that ignores ranges one stream brings everything of an object.
         let ignores_ranges = self.ignores_ranges.load(Ordering::Relaxed);
-        Cost {
-            parallel: IN_FLIGHT_MAX,
-            per_object: if ignores_ranges { 1 } else { PACK_IN_FLIGHT_MAX },
-            gap_bytes: GAP_BYTES,
-            run_bytes: RUN_BYTES_MAX,
-        }
+        Cost { per_object: if ignores_ranges { 1 } else { Cost::NETWORK.per_object }, ..Cost::NETWORK }
     }
 
     /// What the server's `Date` says.

@@ -234,7 +234,7 @@ impl Backend for S3Backend {
     }
 
     fn cost(&self) -> Cost {
-        Cost { parallel: 8, per_object: 4, gap_bytes: 256 << 10, run_bytes: 32 << 20 }
+        Cost::NETWORK
     }
 
     /// The server's `Date`.

@@ -1,0 +1,246 @@
+//! Fetching by a delta: a tree and its contents from those of a tree that is here, in one request.
+//!
+//! A delta is used, never believed: the tree must hash to its id before anything is made of it, every
+//! content to the id the tree gives it before it is kept. Whatever goes wrong, the same bytes come from packs.
+
+mod groups;
+mod keep;
+mod stream;
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::atomic::Ordering;
+
+use groups::{Groups, Wanted};
+use keep::Keeper;
+use stream::Stream;
+
+use super::read::Counters;
+use super::{FetchReport, Progress, Watch, memory};
+use crate::blob::{BlobSink, BlobSource, Want};
+use crate::delta::{Base, Change, Group, Head, changed, decompress, gone};
+use crate::digest::{BlobId, TreeId};
+use crate::error::StoreError;
+use crate::layout;
+use crate::limits::INFLATION_MAX;
+use crate::store::Store;
+use crate::tree::Tree;
+
+/// What came may always unpack to this many bytes: small trees have any ratio.
+const CAME_BYTES_FREE: u64 = 1 << 20;
+/// Memory that applying needs beside its largest group: trees, buffers, the program itself.
+const MEMORY_BESIDE: u64 = 64 << 20;
+
+/// Why a delta did not bring everything.
+#[derive(Debug, thiserror::Error)]
+pub enum DeltaError {
+    /// It cannot be used here. Packs have the same bytes.
+    #[error("the delta from tree {} to {} is of no use here: {why}", .from.0.short(), .to.0.short())]
+    Unusable {
+        /// The tree it starts from.
+        from: TreeId,
+        /// The tree it leads to.
+        to: TreeId,
+        /// What is wrong with it, or with what it needs.
+        why: String,
+    },
+    /// Nothing can be kept here, or nothing is wanted any more: packs would fare no better.
+    #[error(transparent)]
+    Fatal(StoreError),
+}
+
+/// Brings a tree and all its contents that `sink` lacks, by a delta from the tree `from`, whose contents are
+/// in `have`. Where the delta does not serve, by packs: the result is the same.
+pub fn bring(
+    store: &Store,
+    base: &Base,
+    from: &Tree,
+    to: TreeId,
+    have: &dyn BlobSource,
+    sink: &dyn BlobSink,
+    watch: &Watch<'_>,
+) -> Result<(Tree, FetchReport), StoreError> {
+    let mut report = FetchReport::default();
+    let tree = match Delta::open(store, base, from, to) {
+        Ok(delta) => {
+            let tree = delta.tree().clone();
+            match delta.contents(have, sink, watch, &mut report) {
+                Ok(()) => return Ok((tree, report)),
+                Err(error) => error.told()?,
+            }
+            tree
+        }
+        Err(error) => {
+            error.told()?;
+            super::tree(store, &to)?
+        }
+    };
+    let rest = super::blobs(store, &[&tree], sink, watch)?;
+    report.bytes_moved += rest.bytes_moved;
+    report.blobs += rest.blobs;
+    report.frames += rest.frames;
+    Ok((tree, report))
+}
+
+impl DeltaError {
+    /// Logs that packs are used instead, unless they would not help.
+    fn told(self) -> Result<(), StoreError> {
+        match self {
+            Self::Fatal(error) => Err(error),
+            Self::Unusable { .. } => {
+                tracing::warn!(error = %self, "fetching from packs instead");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A delta whose tree is here and proved, and whose contents are still on their way.
+pub struct Delta<'a> {
+    ids: Ids,
+    tree: Tree,
+    change: Change,
+    groups: Vec<Piece>,
+    stream: Stream<'a>,
+}
+
+#[derive(Clone, Copy)]
+struct Ids {
+    from: TreeId,
+    to: TreeId,
+}
+
+impl Ids {
+    fn unusable(self, why: impl ToString) -> DeltaError {
+        DeltaError::Unusable { from: self.from, to: self.to, why: why.to_string() }
+    }
+}
+
+/// A group: where its bytes are in the object, and its content in the new stream.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    group: Group,
+    at: u64,
+    stored: u64,
+    begins: u64,
+}
+
+impl<'a> Delta<'a> {
+    /// Asks for the delta and reads it up to its tree, which is proved. `from` is the tree `base` names.
+    pub fn open(store: &'a Store, base: &Base, from: &Tree, to: TreeId) -> Result<Self, DeltaError> {
+        let ids = Ids { from: base.tree, to };
+        let mut stream = Stream::new(store, layout::delta(&to, &base.tree), base.bytes);
+        let head = Head::read(&mut stream).map_err(|error| ids.unusable(error))?;
+        let (tree, change) = read_trees(&mut stream, &head, from, ids)?;
+        let groups = pieces(&head, &change, stream.at()).map_err(|why| ids.unusable(why))?;
+        let need = groups.iter().map(|piece| piece.group.new + piece.group.old + piece.stored).max();
+        let need = need.map_or(0, |need| need + MEMORY_BESIDE);
+        if let Some(free) = memory::available()
+            && need > free
+        {
+            let why = format!("it needs {} MiB of memory, and {} are free", need >> 20, free >> 20);
+            return Err(ids.unusable(why));
+        }
+        Ok(Self { ids, tree, change, groups, stream })
+    }
+
+    /// The tree it leads to.
+    pub const fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Brings every content of the tree that `sink` lacks; `have` has those of the tree it starts from. On an
+    /// error, what had arrived by then stays, and is in the report.
+    pub fn contents(
+        self,
+        have: &dyn BlobSource,
+        sink: &dyn BlobSink,
+        watch: &Watch<'_>,
+        report: &mut FetchReport,
+    ) -> Result<(), DeltaError> {
+        let Self { ids, tree, change, groups, stream } = self;
+        let counters = Counters::default();
+        let missing = super::missing(&[&tree], sink).map_err(DeltaError::Fatal)?;
+        let total = Progress {
+            blobs_total: missing.len() as u64,
+            bytes_total: missing.iter().map(|want| want.size).sum(),
+            ..Progress::default()
+        };
+        let keeper = Keeper { ids, sink, watch, counters: &counters, total };
+        let mut groups = Groups::new(&groups, stream, (have, &change.old), &keeper);
+        let done = bring_missing(missing, &change, have, &keeper, &mut groups);
+        report.bytes_moved += groups.moved();
+        report.blobs += counters.blobs.load(Ordering::Relaxed);
+        report.frames += counters.frames.load(Ordering::Relaxed);
+        done
+    }
+}
+
+fn bring_missing(
+    mut missing: Vec<Want>,
+    change: &Change,
+    have: &dyn BlobSource,
+    keeper: &Keeper<'_>,
+    groups: &mut Groups<'_>,
+) -> Result<(), DeltaError> {
+    super::keep_empty(&mut missing, keeper.sink, keeper.counters).map_err(DeltaError::Fatal)?;
+    let mut wanted: HashMap<BlobId, Vec<Want>> = HashMap::new();
+    for want in missing {
+        wanted.entry(want.blob).or_default().push(want);
+    }
+    let mut at = 0;
+    let content = |(blob, size): &(BlobId, u64)| {
+        let begins = at;
+        at += size;
+        Wanted { begins, ends: at, wants: wanted.remove(blob).unwrap_or_default() }
+    };
+    let new: Vec<Wanted> = change.new.iter().map(content).collect();
+    // The others are contents of the old tree, in another form than there.
+    let others: Vec<Want> = wanted.into_values().flatten().collect();
+    keeper.take_over(&others, have)?;
+    groups.keep_all(&new)
+}
+
+/// The new tree, proved, and what differs from the old one.
+fn read_trees(
+    stream: &mut Stream<'_>,
+    head: &Head,
+    from: &Tree,
+    ids: Ids,
+) -> Result<(Tree, Change), DeltaError> {
+    let unusable = |why: &dyn ToString| ids.unusable(why.to_string());
+    let most = head.came.stored.saturating_mul(INFLATION_MAX as u64).max(CAME_BYTES_FREE);
+    if head.came.raw > most {
+        return Err(ids.unusable("what came would unpack to more than it may"));
+    }
+    let mut stored = Vec::new();
+    stream.take(head.came.stored).read_to_end(&mut stored).map_err(|error| unusable(&error))?;
+    let gone = gone(from, &head.runs).ok_or_else(|| ids.unusable("it takes more away than there is"))?;
+    let gone = gone.map_err(|error| unusable(&error))?;
+    let mut raw = Vec::new();
+    // The length fits: it is below the bound of trees.
+    decompress(&gone.encode(), &stored, head.came.raw as usize, &mut raw)
+        .map_err(|error| unusable(&error))?;
+    let came = Tree::decode(&raw).map_err(|error| unusable(&error))?;
+    let tree = changed(from, &gone, &came).map_err(|error| unusable(&error))?;
+    if tree.id() != ids.to {
+        return Err(ids.unusable("it gives another tree"));
+    }
+    Ok((tree, Change::of(from, gone, came)))
+}
+
+/// The groups with their places, if they are what the two streams need.
+fn pieces(head: &Head, change: &Change, first: u64) -> Result<Vec<Piece>, &'static str> {
+    let (mut at, mut begins) = (first, 0u64);
+    let mut pieces = Vec::new();
+    for (group, stored) in &head.groups {
+        if group.old_from.saturating_add(group.old) > change.old_bytes() {
+            return Err("one of its groups is against more than there was");
+        }
+        pieces.push(Piece { group: *group, at, stored: *stored, begins });
+        // Groups are few and bounded, so neither sum overflows.
+        at += stored;
+        begins += group.new;
+    }
+    if begins == change.new_bytes() { Ok(pieces) } else { Err("its groups are not the new contents") }
+}
