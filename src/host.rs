@@ -162,6 +162,13 @@ impl Host {
         .collect()
     }
 
+    /// Where this host leaves its reports: its store, with the right to write there.
+    pub fn reports_to(&self) -> StoreAddress {
+        let token_file = self.config.report.as_ref().and_then(|report| report.token_file.clone());
+        let token_file = token_file.or_else(|| self.store.token_file.clone());
+        StoreAddress { mirrors: Vec::new(), token_file, location: self.store.location.clone() }
+    }
+
     /// The directory of a store on this machine, if that is where artifacts come from.
     pub fn store_dir(&self) -> Option<&Path> {
         self.store.dir()

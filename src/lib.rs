@@ -6,6 +6,7 @@
 pub mod adopt;
 pub mod adopted;
 pub mod archive;
+pub mod audit;
 pub mod changes;
 pub mod cli;
 pub mod commit;
@@ -20,6 +21,7 @@ pub mod door;
 pub mod effects;
 pub mod env;
 pub mod failpoint;
+pub mod fleet;
 pub mod follow;
 pub mod gc;
 pub mod health;

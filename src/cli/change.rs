@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::report::Format;
 use super::wait::{self, WaitArgs};
 use crate::commit::{
-    self, Change, ChangeError, Changed, ChooseError, Chosen, Commit, FileError, GitError, Policy, Verb,
+    self, Change, ChangeError, Changed, ChooseError, Chosen, Commit, FileError, Policy, PublishError, Verb,
     Written,
 };
 use crate::state::{Suspend, Target};
@@ -96,13 +96,14 @@ fn make(wish: &Wish<'_>, args: &ChangeArgs, context: &Context) -> Result<Made, C
         policy: policy(args),
     };
     let changed = commit::change(&change).map_err(change_error)?;
-    let made = Made { file, changed, pushed: false };
+    let made = Made { file: file.clone(), changed, pushed: false };
     tell_commit(&made, context);
     tell_hindrances(&made, wish, context);
     if args.push {
-        commit::push(&made.file).map_err(|error| push_error(&error, &made))?;
+        let kept = kept(&made);
+        let changed = commit::publish(&change, made.changed).map_err(|error| push_error(error, kept))?;
         context.report.say("pushed.");
-        return Ok(Made { pushed: true, ..made });
+        return Ok(Made { file, changed, pushed: true });
     }
     Ok(made)
 }
@@ -250,14 +251,26 @@ pub fn change_error(error: ChangeError) -> CliError {
     CliError { hint: error.hint(), ..cli }
 }
 
-fn push_error(error: &GitError, made: &Made) -> CliError {
-    let kept = match &made.changed {
-        Changed::Written(written) => match &written.commit {
-            Commit::Made(commit) => format!("commit {} stays here; ", short(commit)),
-            Commit::None(_) => String::new(),
-        },
-        Changed::Already(_) => String::new(),
-    };
-    CliError::new(Exit::Source, "PushFailed", error)
-        .hint(format!("{kept}`git pull --rebase`, then the same command again pushes it"))
+/// What is left here if the push fails.
+fn kept(made: &Made) -> Option<String> {
+    let Changed::Written(written) = &made.changed else { return None };
+    match &written.commit {
+        Commit::Made(commit) => Some(short(commit).to_owned()),
+        Commit::None(_) => None,
+    }
+}
+
+fn push_error(error: PublishError, kept: Option<String>) -> CliError {
+    let stays = kept.map_or_else(String::new, |commit| format!("commit {commit} stays here; "));
+    match error {
+        PublishError::SameEntry { .. } => CliError::new(Exit::Conflict, "SameEntryChanged", &error)
+            .hint("`git pull`, look at what they chose, then decide again"),
+        PublishError::Busy => CliError::new(Exit::Conflict, "Busy", &error)
+            .hint(format!("{stays}`git pull --rebase` and `git push`")),
+        PublishError::Rebase(_) => CliError::new(Exit::Conflict, "RebaseFailed", &error)
+            .hint(format!("{stays}`git pull --rebase` by hand, then `git push`")),
+        PublishError::Git(_) => CliError::new(Exit::Source, "PushFailed", &error)
+            .hint(format!("{stays}once git can push, the same command again pushes it")),
+        PublishError::Change(error) => change_error(error),
+    }
 }

@@ -8,6 +8,7 @@ pub mod report;
 mod adopt;
 mod archive;
 mod attached;
+mod audit;
 mod change;
 mod completions;
 mod deploy;
@@ -32,6 +33,7 @@ mod promote;
 mod push;
 mod quickstart;
 mod release;
+mod report_host;
 mod rollback;
 mod schema;
 mod serve;
@@ -147,6 +149,7 @@ pub enum Command {
     Quickstart(quickstart::Quickstart),
     Status(status::StatusArgs),
     History(history::HistoryArgs),
+    Audit(audit::Audit),
     /// Say which artifact an app should run: edits the state and commits it.
     ///
     /// The hosts of the environment follow by themselves. The rest of the state file stays as it is, byte for
@@ -185,6 +188,7 @@ pub enum Command {
     Release(release::ReleaseArgs),
     Adopt(adopt::AdoptArgs),
     Env(env::EnvArgs),
+    Report(report_host::ReportArgs),
     Verify(verify::VerifyArgs),
     Gc(gc::Gc),
     Install(install::Install),
@@ -231,6 +235,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Quickstart(args) => quickstart::run(&args, context),
         Command::Status(args) => status::run(&args, context),
         Command::History(args) => history::run(&args, context),
+        Command::Audit(args) => audit::run(&args, context),
         Command::Deploy(args) => deploy::run(&args, context),
         Command::Rollback(args) => rollback::run(&args, context),
         Command::Promote(args) => promote::run(&args, context),
@@ -249,6 +254,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Release(args) => release::run(&args, context),
         Command::Adopt(args) => adopt::run(&args, context),
         Command::Env(args) => env::run(&args, context),
+        Command::Report(args) => report_host::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Gc(args) => gc::run(&args, context),
         Command::Install(args) => install::install(&args, context),

@@ -5,7 +5,10 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::report::API_VERSION;
-use super::{describe, diff, doctor, env, error, gc, history, install, logs, ls, plan, show, state, verify};
+use super::{
+    describe, diff, doctor, env, error, gc, history, install, logs, ls, plan, report_host, show, state,
+    status, verify,
+};
 use crate::status::Status;
 
 /// A document: `oneOf` every kind there is. Objects may gain keys; none is renamed or removed.
@@ -16,7 +19,10 @@ pub fn schema() -> Value {
         kinds.insert(kind.to_owned(), envelope(kind, &item.to_value()));
     };
     list("StatusList", item::<Status>(&mut generator));
+    list("FleetStatusList", item::<status::FleetItem>(&mut generator));
+    list("HostReportedList", item::<report_host::Item>(&mut generator));
     list("HistoryList", item::<history::Item>(&mut generator));
+    list("AuditList", item::<crate::audit::Run>(&mut generator));
     list("HistoryCheckList", item::<history::Checked>(&mut generator));
     list("AttemptList", item::<describe::Attempt>(&mut generator));
     list("Description", item::<describe::Description>(&mut generator));

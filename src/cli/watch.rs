@@ -1,5 +1,7 @@
 //! `landfall watch`: the agent in the foreground.
 
+use std::ffi::OsString;
+
 use clap::Args;
 use landfall_store::Name;
 
@@ -9,7 +11,7 @@ use super::exit::Exit;
 use super::{Outcome, io_runtime};
 use crate::config::HostConfig;
 use crate::source::file::FileSource;
-use crate::watch::{self, AgentError, Report, Settings, StateProblem};
+use crate::watch::{self, AgentError, Report, Reporting, Settings, StateProblem};
 
 /// Reconcile this host with the desired state, and go on doing so.
 ///
@@ -51,7 +53,26 @@ fn settings(args: &Watch, context: &Context) -> Result<Settings, CliError> {
     let environment = context.environment(&host, args.env.as_ref())?;
     let state = context.state_file()?;
     let source = FileSource::new(&state).map_err(|error| super::context::io(&state, &error))?;
-    Ok(Settings { host, environment, source })
+    let reporting = reporting(&host.config, &environment, context);
+    Ok(Settings { host, environment, source, reporting })
+}
+
+/// The same words for the process that reports.
+fn reporting(config: &HostConfig, environment: &Name, context: &Context) -> Option<Reporting> {
+    let every = config.report.as_ref()?.every.duration();
+    let global = &context.global;
+    let mut arguments: Vec<OsString> =
+        vec!["report".into(), "--quiet".into(), "--env".into(), environment.as_str().into()];
+    let options = [
+        ("--config", global.config.clone().map(OsString::from)),
+        ("--root", global.root.clone().map(OsString::from)),
+        ("--state", global.state.clone().map(OsString::from)),
+        ("--store", global.store.clone().map(OsString::from)),
+    ];
+    for (option, value) in options {
+        arguments.extend(value.into_iter().flat_map(|value| [option.into(), value]));
+    }
+    Some(Reporting { arguments, every })
 }
 
 /// What host.toml asks of an agent and this one cannot do: it does not start rather than do half of it.

@@ -9,17 +9,20 @@ mod change;
 mod choose;
 mod file;
 mod git;
+pub mod history;
 mod message;
 mod previous;
+mod publish;
 mod standing;
 
 pub use author::author;
 pub use change::{Change, ChangeError, Changed, Commit, Policy, Written, change};
 pub use choose::{ChooseError, Chosen, choose, spelling};
 pub use file::FileError;
-pub use git::{GitError, push};
+pub use git::GitError;
 pub use message::Verb;
 pub use previous::{Previous, PreviousError, Usable, in_history, in_log, last_verdict};
+pub use publish::{PublishError, publish};
 pub use standing::{NotCommitted, Standing};
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub const HOST: &[&str] = &[
     "state",
     "cache",
     "trust",
+    "report",
     "migrator",
     "apps",
 ];
@@ -20,6 +21,8 @@ pub const STATE: &[&str] = &["git", "file", "branch", "poll", "path", "history",
 pub const CACHE: &[&str] = &["max_bytes"];
 /// `[trust]`.
 pub const TRUST: &[&str] = &["operators", "builders", "allowed_signers"];
+/// `[report]`.
+pub const REPORT: &[&str] = &["to", "every", "token_file"];
 /// `[apps.<app>]`.
 pub const APP: &[&str] = &["dir", "user", "env_dir", "env", "start", "on_env_change", "enabled"];
 /// `[apps.<app>] start = { … }`.
@@ -31,6 +34,7 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("state", STATE),
     ("cache", CACHE),
     ("trust", TRUST),
+    ("report", REPORT),
     ("apps.<app>", APP),
     ("apps.<app>.start", START),
 ];

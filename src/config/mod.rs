@@ -2,6 +2,7 @@
 
 mod app;
 pub mod keys;
+mod report;
 mod state;
 mod store;
 
@@ -12,6 +13,7 @@ use landfall_store::Name;
 use landfall_store::location::StoreLocation;
 
 pub use app::{AppConfig, OnEnvChange, StartOverride};
+pub use report::ReportConfig;
 pub use state::{History, StateConfig, StateLocation};
 
 use crate::document::{Document, Notation, Problem, Table, Value, parse_toml};
@@ -90,6 +92,8 @@ pub struct HostConfig {
     pub cache_max_bytes: Option<u64>,
     /// Whose signatures count; empty: none is asked for.
     pub trust: Trust,
+    /// How this host leaves word of itself in the store; absent: it does not.
+    pub report: Option<ReportConfig>,
     /// Whether this host runs migrate steps; one that does not waits for their `check`.
     pub migrator: bool,
     /// The apps of this host; absent: every app of its environment.
@@ -141,6 +145,7 @@ impl HostConfig {
             state: None,
             cache_max_bytes: None,
             trust: Trust::default(),
+            report: None,
             migrator: true,
             apps: None,
         })
@@ -181,6 +186,7 @@ fn config(root: &Value<'_>, base: &Path, host_name: &str) -> Result<HostConfig, 
         state: table.read("state", |value| state::read(value, base))?,
         cache_max_bytes: table.read("cache", cache)?.flatten(),
         trust: table.read("trust", |value| trust(value, base))?.unwrap_or_default(),
+        report: table.read("report", |value| report::read(value, base))?.flatten(),
         migrator: table.read("migrator", Value::boolean)?.unwrap_or(true),
         apps: table.read("apps", app::read_all)?,
     })

@@ -18,7 +18,7 @@ use crate::layout::AppDir;
 
 const CONTEXT: &str = "landfall 2026-11-20 history entry v1";
 /// Bytes of a history: a million attempts.
-const HISTORY_BYTES_MAX: u64 = 1 << 30;
+pub const HISTORY_BYTES_MAX: u64 = 1 << 30;
 
 /// Why an entry stands for attempts whose records could not be read.
 pub const RECOVERED: &str = "RecordsRecovered";
@@ -224,6 +224,15 @@ impl History {
         let head: Option<Head> = sealed::read(disk, &dir.history_head())?;
         let bytes = disk.read(&path, HISTORY_BYTES_MAX).map_err(RecordError::io(&path))?.unwrap_or_default();
         let damaged = |why: String| RecordError::Damaged { path: path.clone(), why };
+        let mut history = Self::parse(&bytes).map_err(damaged)?;
+        history.check_head(head.as_ref()).map_err(damaged)?;
+        history.headed = head.map_or(0, |head| head.entries);
+        Ok(history)
+    }
+
+    /// The entries of these lines, every link of their chain checked from the first on. That nothing is missing at
+    /// the end is for the head record to say. An error says what is wrong with which entry.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let (mut history, mut last) = (Self::default(), NO_PARENT);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             if !line.ends_with(b"\n") {
@@ -232,21 +241,24 @@ impl History {
             }
             let number = history.entries.len() + 1;
             let Line { entry, hash } =
-                serde_json::from_slice(line).map_err(|error| damaged(format!("entry {number}: {error}")))?;
+                serde_json::from_slice(line).map_err(|error| format!("entry {number}: {error}"))?;
             if hash_of(line) != Some(hash) {
-                return Err(damaged(format!("entry {number} was changed: its hash does not fit")));
+                return Err(format!("entry {number} was changed: its hash does not fit"));
             }
             if entry.parent != last {
-                return Err(damaged(format!("entry {number} does not follow the one before it")));
+                return Err(format!("entry {number} does not follow the one before it"));
             }
             last = hash;
             history.entries.push(entry);
             history.hashes.push(hash);
             history.whole += line.len();
         }
-        history.check_head(head.as_ref()).map_err(damaged)?;
-        history.headed = head.map_or(0, |head| head.entries);
         Ok(history)
+    }
+
+    /// The hash of each entry, oldest first.
+    pub fn hashes(&self) -> &[Digest] {
+        &self.hashes
     }
 
     /// The entries from the first on whose chain holds, whatever follows them, and how many lines do follow.

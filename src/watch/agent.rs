@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::accept::{self, Accepted};
 use super::apps::{AppState, RECORD_PAUSE, jittered};
 use super::departures::Departures;
+use super::reporter::Reporter;
 use super::rounds::Rounds;
 use super::service::Shared;
 use super::tick::tick;
@@ -20,6 +21,7 @@ use super::{AgentError, ReadAgain, Report, Settings, Signals, Tuning};
 use crate::disk::RealDisk;
 use crate::door::{Door, Knock};
 use crate::processes::Living;
+use crate::reconcile::Tick;
 use crate::record::journal::Failure;
 use crate::record::refused::Refused;
 use crate::retry::Patience;
@@ -55,6 +57,7 @@ pub(super) struct Agent {
     look_over: UnboundedSender<LookedOver>,
     departed: UnboundedReceiver<Name>,
     systemd: Systemd,
+    pub(super) reporter: Reporter,
     /// Nobody can give orders while there is none.
     _door: Option<Door>,
     knocks: Receiver<Knock>,
@@ -80,6 +83,7 @@ impl Agent {
             .map(Rc::new);
         let apps = BTreeMap::new();
         let systemd = Systemd::new();
+        let reporter = Reporter::new(settings.reporting.clone());
         let (knock, knocks) = channel(KNOCKS_MAX);
         let door = Door::open(&settings.host.root.door(), knock)
             .inspect_err(|error| error!(%error, "no command can give orders to this agent"))
@@ -102,6 +106,7 @@ impl Agent {
             look_over,
             departed,
             systemd,
+            reporter,
             _door: door,
             knocks,
             wake: None,
@@ -140,12 +145,14 @@ impl Agent {
                 }
                 Some(knock) = self.knocks.recv() => {
                     look_again = self.answer(knock).or(look_again);
+                    self.reporter.news();
                 }
                 () = until(self.wake) => self.know_apps(),
                 Some(report) = self.ended.recv() => self.note(report),
                 Some(app) = self.departed.recv() => self.look_at(&app),
                 () = self.rounds.is_due() => self.begin_turn(),
                 Some(turn) = self.looked_over.recv() => self.end_turn(turn),
+                turn = self.reporter.turn() => self.reporter.take(turn),
                 () = tokio::time::sleep_until(timer) => {
                     timer = Instant::now() + jittered(INTERVAL);
                     self.watch.follow()?;
@@ -281,6 +288,9 @@ impl Agent {
 
     fn note(&mut self, ended: Ended) {
         let Ended { report, living } = ended;
+        if matches!(report.tick, Ok(Tick::Attempted(_))) {
+            self.reporter.news();
+        }
         if let Some(app) = self.apps.get_mut(&report.app) {
             app.note(&report, Instant::now());
             self.departures.follow(&report.app, living);
@@ -339,7 +349,7 @@ struct LookedOver {
 }
 
 /// Waits for a moment, or for ever.
-async fn until(moment: Option<Instant>) {
+pub(super) async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,

@@ -9,6 +9,7 @@ mod apps;
 mod departures;
 mod orders;
 mod reload;
+mod reporter;
 mod rounds;
 mod service;
 mod stop;
@@ -37,6 +38,7 @@ use crate::status::{Around, SourceView};
 
 pub use accept::{Accepted, StateProblem, Tuning, desired, last, newest};
 pub use orders::block_of;
+pub use reporter::Reporting;
 pub use service::{Overrides, Shared, Site};
 
 /// What an agent is started with.
@@ -48,6 +50,8 @@ pub struct Settings {
     pub environment: Name,
     /// Where the state comes from.
     pub source: FileSource,
+    /// How it reports; absent: it does not.
+    pub reporting: Option<Reporting>,
 }
 
 /// Why there is no agent.

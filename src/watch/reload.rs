@@ -40,6 +40,7 @@ impl Agent {
         }
         self.shared = Rc::new(shared);
         self.settings = new;
+        self.reporter.set(self.settings.reporting.clone());
         let config = &self.settings.host.config;
         // An attempt in progress is brought to its end with what it began with.
         self.apps.retain(|name, app| app.busy || config.app(name).is_some());

@@ -75,6 +75,11 @@ pub fn references() -> Key {
     tame("refs".to_owned())
 }
 
+/// What hosts report of themselves.
+pub fn reports() -> Key {
+    tame("status".to_owned())
+}
+
 /// All artifacts.
 pub fn artifacts() -> Key {
     tame("artifacts".to_owned())

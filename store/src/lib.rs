@@ -39,6 +39,7 @@ pub mod push;
 pub mod refs;
 pub mod remove;
 pub mod repair;
+pub mod reports;
 pub mod scan;
 #[cfg(feature = "schema")]
 mod schema;

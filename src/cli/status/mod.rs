@@ -1,6 +1,7 @@
 //! `landfall status`: what should run, what runs, since when, is it well, and if not, what to type next.
 
 mod detail;
+mod fleet;
 mod live;
 mod table;
 
@@ -16,6 +17,7 @@ use super::{Outcome, io_runtime};
 use crate::status::{Status, assess, look};
 
 pub use detail::header;
+pub use fleet::Item as FleetItem;
 
 /// Show what should run here, what runs, and whether it is well.
 ///
@@ -30,6 +32,7 @@ pub use detail::header;
   landfall status web              one app, in more detail
   landfall status --watch          follow it; Ctrl-C ends it
   landfall status --watch -o ndjson    one line for each change, for scripts
+  landfall status --fleet          every host that reports to the store
   landfall status web -o json      one app, with conditions, for scripts
   landfall status --check && …     go on only if everything is synced and healthy
 
@@ -43,13 +46,19 @@ pub struct StatusArgs {
     /// Go on showing it as it changes, until Ctrl-C.
     #[arg(long)]
     pub watch: bool,
-    /// The environment, where host.toml does not say.
+    /// Every host that reports to the store, instead of this one.
+    #[arg(long, conflicts_with = "watch")]
+    pub fleet: bool,
+    /// The environment, where host.toml does not say; with --fleet only its hosts.
     #[arg(long, value_name = "ENV")]
     pub env: Option<Name>,
 }
 
 /// Runs the command.
 pub fn run(args: &StatusArgs, context: &Context) -> Outcome {
+    if args.fleet {
+        return fleet::run(args, context);
+    }
     let runtime = io_runtime()?;
     if args.watch {
         return runtime.block_on(live::run(args, context));

@@ -38,6 +38,7 @@ use self::upload::S3Upload;
 use self::wire::{Connector, Heard};
 use super::runtime::Runtime;
 use super::{Access, Backend, BackendError, Cost, Key, Listed, Upload};
+use crate::limits::FILE_BYTES_MAX;
 
 /// Objects one list may have: far more than a store of 10,000 versions, and 1 GiB of memory at most.
 const LISTED_MAX: usize = 8_000_000;
@@ -219,9 +220,9 @@ fn immutable(access: Access) -> Attributes {
     })
 }
 
-/// The range of a request; none for all of an object.
+/// The range of a request; none for all of an object. Servers reject ends that no object can have.
 fn range(offset: u64, length: u64) -> Option<GetRange> {
-    match offset.checked_add(length) {
+    match offset.checked_add(length).filter(|end| *end <= FILE_BYTES_MAX) {
         Some(end) => Some(GetRange::Bounded(offset..end)),
         None if offset == 0 => None,
         None => Some(GetRange::Offset(offset)),

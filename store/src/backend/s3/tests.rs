@@ -55,9 +55,12 @@ fn a_pack_that_is_sent_in_parts_arrives_whole_and_once() {
         assert_eq!(upload().commit(&key("packs/ab/x.lfp")).unwrap(), Put::Existed);
         assert_eq!(server.puts(), puts);
         assert!((&backend as &dyn Backend).get(&key("packs/ab/x.lfp"), 1 << 30).unwrap() == pack);
-        let mut end = Vec::new();
-        backend.read(&key("packs/ab/x.lfp"), 20 << 20, u64::MAX).unwrap().read_to_end(&mut end).unwrap();
-        assert_eq!(end, pack[20 << 20..]);
+        for offset in [0, 20 << 20] {
+            let mut end = Vec::new();
+            let mut reader = backend.read(&key("packs/ab/x.lfp"), offset, u64::MAX).unwrap();
+            reader.read_to_end(&mut end).unwrap();
+            assert!(end == pack[offset as usize..]);
+        }
     }
 }
 
@@ -165,4 +168,51 @@ fn the_time_is_the_servers() {
     let told = backend(&server, "p").now().unwrap();
     let off = SystemTime::now().duration_since(told).unwrap_or_default();
     assert!(off < Duration::from_secs(60), "{off:?}");
+}
+
+/// A machine's metadata service that gives a role's credentials, on a thread that ends with the process.
+fn metadata_service() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && socket.read(&mut byte).unwrap() == 1 {
+                request.push(byte[0]);
+            }
+            let request = String::from_utf8(request).unwrap();
+            let answer = match request.split(' ').nth(1).unwrap() {
+                "/latest/api/token" => "a-token".to_owned(),
+                "/latest/meta-data/iam/security-credentials/" => "deployer".to_owned(),
+                "/latest/meta-data/iam/security-credentials/deployer" => format!(
+                    r#"{{"Code":"Success","AccessKeyId":"{}","SecretAccessKey":"{}","Token":"t","Expiration":"2999-01-01T00:00:00Z"}}"#,
+                    bucket::KEY,
+                    bucket::SECRET
+                ),
+                other => panic!("{other}"),
+            };
+            let head =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", answer.len());
+            socket.write_all((head + &answer).as_bytes()).unwrap();
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn a_machine_with_a_role_needs_no_keys_and_one_without_is_told_to_set_them() {
+    let server = Bucket::start();
+    let none = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+    let service = metadata_service();
+    let with_role = [&none[..], &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service)]].concat();
+    let backend = open(&server, bucket::NAME, "p", &with_role).unwrap();
+    (&backend as &dyn Backend).put_new(&key("a/b"), b"x", Access::Public).unwrap();
+
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nowhere = format!("http://{nowhere}");
+    let without = [&none[..], &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &nowhere)]].concat();
+    let told = told(&server, bucket::NAME, &without).concat();
+    assert!(told.contains("no credentials: set AWS_ACCESS_KEY_ID"), "{told}");
 }
