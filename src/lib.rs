@@ -46,6 +46,7 @@ pub mod record;
 pub mod recover;
 pub mod release;
 pub mod retry;
+pub mod roots;
 pub mod serve;
 pub mod source;
 pub mod spec;

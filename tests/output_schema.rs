@@ -122,6 +122,8 @@ fn every_read_command_prints_what_the_schema_says() {
         &["verify"],
         &["verify", "web", "--deep"],
         &["gc", "--dry-run"],
+        &["store", "gc", "--dry-run", "--grace", "0s", "--keep", "0s", "--keep-versions", "0"],
+        &["store", "verify"],
         &["plan"],
         &["doctor"],
         &["ls"],

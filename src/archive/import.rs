@@ -64,6 +64,7 @@ pub fn import(request: &ImportRequest<'_>) -> Result<PackReport, ArchiveError> {
         environment: artifact.environment.clone(),
         layers: artifact.layers.iter().zip(&pushed.layers).map(report).collect(),
         stored_bytes: pushed.stored_bytes,
+        deltas: pushed.deltas,
         existed: pushed.existed,
         warnings: warnings(&imported, &artifact),
         took: started.elapsed(),

@@ -1,18 +1,21 @@
 //! From what was typed to what it means: host, store and state of a command.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use landfall_store::Name;
 use landfall_store::location::{StoreAddress, StoreLocation};
+use landfall_store::{ArtifactId, Name};
 use landfall_store::{Store, StoreError};
 
 use super::Global;
 use super::error::CliError;
 use super::exit::Exit;
 use super::report::Report;
+use super::state::state_error;
 use crate::config::{self, ConfigError, HostConfig, StateLocation};
 use crate::host::{Host, HostError};
 use crate::layout::Root;
+use crate::state::{DesiredState, StateError};
 
 /// Where an installed agent keeps everything.
 pub const INSTALLED_ROOT: &str = "/var/lib/landfall";
@@ -127,6 +130,21 @@ impl Context {
         }
     }
 
+    /// What the state asks every app to run. A state that was not named may be missing or unreadable: then
+    /// nothing is known to run.
+    pub fn deployed(&self) -> Result<BTreeMap<Name, Vec<ArtifactId>>, CliError> {
+        if let Some(path) = &self.global.state {
+            let state = DesiredState::read(path).map_err(|error| state_error(&error))?;
+            return Ok(state.artifacts());
+        }
+        let Some(path) = self.state_file().ok().filter(|path| path.exists()) else {
+            return Ok(BTreeMap::new());
+        };
+        let unread =
+            |error: StateError| self.report.say(format!("{error}; deltas start from the last versions"));
+        Ok(DesiredState::read(&path).map_err(unread).map(|state| state.artifacts()).unwrap_or_default())
+    }
+
     /// The environment of this host, or the only one an argument names.
     pub fn environment(&self, host: &Host, asked: Option<&Name>) -> Result<Name, CliError> {
         asked.cloned().or_else(|| host.config.environment.clone()).ok_or_else(|| {
@@ -153,6 +171,8 @@ pub fn store_error(error: StoreError) -> CliError {
         StoreError::Ambiguous { .. } => (Exit::Usage, "Ambiguous"),
         StoreError::VersionTaken { .. } => (Exit::Conflict, "VersionTaken"),
         StoreError::Damaged { .. } | StoreError::Unavailable { .. } => (Exit::Supply, "DigestMismatch"),
+        StoreError::Sweeping { .. } => (Exit::Conflict, "Sweeping"),
+        StoreError::Lapsed { .. } | StoreError::Condemned { .. } => (Exit::Conflict, "LeaseLapsed"),
         StoreError::Cancelled => (Exit::Interrupted, "Interrupted"),
         _ => (Exit::Supply, "StoreFailed"),
     };

@@ -41,6 +41,7 @@ mod show;
 mod stages;
 mod state;
 mod status;
+mod store;
 mod text;
 mod verdict;
 mod verify;
@@ -191,6 +192,9 @@ pub enum Command {
     Report(report_host::ReportArgs),
     Verify(verify::VerifyArgs),
     Gc(gc::Gc),
+    /// Collect and check a store.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     Install(install::Install),
     Uninstall(install::Uninstall),
     Doctor(doctor::DoctorArgs),
@@ -257,6 +261,7 @@ fn run(command: Command, context: &Context) -> Outcome {
         Command::Report(args) => report_host::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Gc(args) => gc::run(&args, context),
+        Command::Store(command) => store::run(&command, context),
         Command::Install(args) => install::install(&args, context),
         Command::Uninstall(args) => install::uninstall(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),

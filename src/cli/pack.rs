@@ -12,6 +12,7 @@ use super::context::{Context, store_error};
 use super::error::CliError;
 use super::exit::Exit;
 use super::progress::Progress;
+use super::push::{delta_json, delta_line};
 use super::report::{Format, Report, Tone, bytes, columns, span};
 use crate::archive::{self, Stamp};
 use crate::pack::{self, BuildOutput, Event, PackError, PackReport, PackRequest, PackedLayer, Watch};
@@ -56,12 +57,20 @@ pub struct Pack {
     /// Take the version from the artifact that has it.
     #[arg(long)]
     pub move_version: bool,
+    /// Make no deltas. They are made only where the store is no directory: from what the state asks for and
+    /// from the app's last three versions, so that hosts that have one of them fetch little.
+    #[arg(long)]
+    pub no_delta: bool,
 }
 
 /// Runs the command.
 pub fn run(args: &Pack, context: &Context) -> Outcome {
     let cache_dir = context.root()?.scan_cache();
     let store = context.store()?;
+    let deployed = match args.no_delta || store.dir().is_some() {
+        true => None,
+        false => Some(context.deployed()?),
+    };
     if let Some(path) = &args.archive {
         archive::prepare(path).map_err(archive_error)?;
     }
@@ -77,6 +86,7 @@ pub fn run(args: &Pack, context: &Context) -> Outcome {
             store: &store,
             cache_dir: Some(&cache_dir),
             move_version: args.move_version,
+            deployed: deployed.as_ref(),
             watch: &Watch(&tell),
         })
         .map_err(pack_error)?
@@ -116,6 +126,7 @@ fn show(progress: &Progress, event: &Event<'_>) {
         Event::Building(_) => {}
         Event::Scanning { layer } => progress.step(format!("reading layer {layer}")),
         Event::Storing { files, bytes } => progress.count("storing", *files, *bytes),
+        Event::Comparing { layer, from } => progress.step(format!("layer {layer}: delta from {from}")),
     }
 }
 
@@ -145,6 +156,7 @@ fn talk(packed: &PackReport, verbose: bool, report: &Report) {
         bytes(packed.stored_bytes),
         span(packed.took.as_millis() as u64)
     ));
+    packed.deltas.iter().for_each(|delta| report.say(format!("  {}", delta_line(delta))));
     for warning in &packed.warnings {
         report.say(format!("{}: {warning}", report.tone_err("warning", Tone::Changing)));
     }
@@ -175,6 +187,7 @@ fn to_json(packed: &PackReport, archive: Option<&Path>) -> Value {
         "version": packed.version,
         "layers": packed.layers.iter().map(layer_json).collect::<Vec<_>>(),
         "stored_bytes": packed.stored_bytes,
+        "deltas": packed.deltas.iter().map(delta_json).collect::<Vec<_>>(),
         "existed": packed.existed,
         "warnings": packed.warnings,
         "took_ms": packed.took.as_millis() as u64,

@@ -1,8 +1,9 @@
 //! `landfall push`: copy artifacts to another store.
 
 use clap::Args;
-use landfall_store::push::{self, PushOptions, PushReport};
-use landfall_store::{ArtifactId, Name, Store, refs};
+use landfall_store::push::{self, Deltas, PushOptions, PushReport, PushedDelta};
+use landfall_store::refs::{self, ArtifactInfo};
+use landfall_store::{ArtifactId, Name, Store};
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -17,6 +18,8 @@ Examples:
   landfall push 1.4.0 --to /mnt/artifacts      what that store lacks of one version
   landfall push --all --to /mnt/artifacts      every artifact of this store
 
+Deltas are made from what the state asks for and from the app's last three versions, so that hosts that
+have one of them fetch little. With --all only the newest version of each app gets them.
 A push that is interrupted leaves nothing half done; the next one goes on where it stopped.";
 
 /// What was typed.
@@ -38,18 +41,25 @@ pub struct Push {
     /// Take the version from the artifact that has it there.
     #[arg(long)]
     pub move_version: bool,
+    /// Make no deltas; hosts fetch what they lack from packs.
+    #[arg(long)]
+    pub no_delta: bool,
 }
 
 /// Runs the command.
 pub fn run(args: &Push, context: &Context) -> Outcome {
     let from = context.open_store()?;
     let ids = asked(args, &from)?;
+    let deployed = if args.no_delta { None } else { Some(context.deployed()?) };
     let to = context.address(parse_store(&args.to)?).create().map_err(store_error)?;
-    let options = PushOptions { move_version: args.move_version, ..PushOptions::default() };
     let mut pushed = Vec::new();
     let progress = Progress::new(&context.report);
-    for id in ids {
+    let tell = |layer: &Name, from: &str| progress.step(format!("layer {layer}: delta from {from}"));
+    for (id, newest) in ids {
         progress.step(format!("copying {}", id.short()));
+        let deltas = deployed.as_ref().filter(|_| newest);
+        let deltas = deltas.map(|deployed| Deltas { deployed, tell: &tell });
+        let options = PushOptions { move_version: args.move_version, deltas, ..PushOptions::default() };
         pushed.push(push::copy(&id, &from, &to, &options).map_err(store_error)?);
     }
     drop(progress);
@@ -57,13 +67,28 @@ pub fn run(args: &Push, context: &Context) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// All names are understood before anything is copied.
-fn asked(args: &Push, from: &Store) -> Result<Vec<ArtifactId>, CliError> {
+/// What is to be copied, and whether hosts will go to it. All names are understood before anything is copied.
+fn asked(args: &Push, from: &Store) -> Result<Vec<(ArtifactId, bool)>, CliError> {
     if args.all {
-        return refs::ids(from).map_err(store_error);
+        let ids = refs::ids(from).map_err(store_error)?;
+        return Ok(in_order(ids, &refs::list(from).map_err(store_error)?));
     }
-    let resolve = |text: &String| refs::resolve(from, args.app.as_ref(), text).map_err(store_error);
+    let resolve =
+        |text: &String| Ok((refs::resolve(from, args.app.as_ref(), text).map_err(store_error)?, true));
     args.artifacts.iter().map(resolve).collect()
+}
+
+/// Older versions first, as they were made, so that the other store counts them in the same order; and
+/// whether each is the newest of its app.
+fn in_order(mut ids: Vec<ArtifactId>, infos: &[ArtifactInfo]) -> Vec<(ArtifactId, bool)> {
+    let age = |id: &ArtifactId| infos.iter().find(|info| info.id == *id).and_then(|info| info.seq);
+    ids.sort_by_key(age);
+    let newest = |id: &ArtifactId| {
+        let Some(info) = infos.iter().find(|info| info.id == *id) else { return false };
+        let of_app = infos.iter().filter(|other| other.app == info.app);
+        info.seq.is_some() && of_app.map(|other| other.seq).max() == Some(info.seq)
+    };
+    ids.into_iter().map(|id| (id, newest(&id))).collect()
 }
 
 fn show(pushed: &[PushReport], to: &str, report: &Report) {
@@ -71,6 +96,7 @@ fn show(pushed: &[PushReport], to: &str, report: &Report) {
     for done in pushed.iter().filter(|_| report.format() == Format::Table) {
         let what = if done.existed { "was there already" } else { "copied" };
         report.say(format!("{} {what}, {} written to {to}", done.artifact.short(), bytes(done.stored_bytes)));
+        done.deltas.iter().for_each(|delta| report.say(format!("  {}", delta_line(delta))));
     }
     report.items("PushList", &items, |report| {
         pushed.iter().for_each(|done| report.line(done.artifact.to_string()));
@@ -83,5 +109,17 @@ fn to_json(done: &PushReport) -> Value {
         "existed": done.existed,
         "stored_bytes": done.stored_bytes,
         "uploaded": done.uploaded,
+        "deltas": done.deltas.iter().map(delta_json).collect::<Vec<_>>(),
     })
+}
+
+/// A delta for people.
+pub(super) fn delta_line(delta: &PushedDelta) -> String {
+    let from = delta.version.as_ref().map_or_else(|| delta.from.0.short(), ToString::to_string);
+    format!("layer {}: {} for hosts that have {from}", delta.layer, bytes(delta.bytes))
+}
+
+/// A delta for machines.
+pub(super) fn delta_json(delta: &PushedDelta) -> Value {
+    json!({"layer": delta.layer, "from": delta.from, "version": delta.version, "bytes": delta.bytes})
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::report::API_VERSION;
 use super::{
     describe, diff, doctor, env, error, gc, history, install, logs, ls, plan, report_host, show, state,
-    status, verify,
+    status, store, verify,
 };
 use crate::status::Status;
 
@@ -30,6 +30,8 @@ pub fn schema() -> Value {
     list("EnvList", item::<env::Item>(&mut generator));
     list("VerifyList", item::<verify::Item>(&mut generator));
     list("GcList", item::<gc::Item>(&mut generator));
+    list("StoreGcList", item::<store::CollectedItem>(&mut generator));
+    list("StoreVerifyList", item::<store::VerifiedItem>(&mut generator));
     list("PlanList", item::<plan::Item>(&mut generator));
     list("FindingList", item::<state::Item<'_>>(&mut generator));
     list("DoctorList", item::<doctor::Finding>(&mut generator));

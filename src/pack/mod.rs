@@ -12,11 +12,12 @@ mod progress;
 mod rules;
 mod version;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use landfall_store::location::StoreAddress;
-use landfall_store::push::{self, LayerContent, PushOptions, PushReport};
+use landfall_store::push::{self, Deltas, LayerContent, PushOptions, PushReport, PushedDelta};
 use landfall_store::scan::{self, ScanOptions, ScannedLayer};
 use landfall_store::{Artifact, ArtifactId, Name, StoreError, TreeId, Version};
 
@@ -47,6 +48,8 @@ pub struct PackRequest<'a> {
     pub cache_dir: Option<&'a Path>,
     /// Whether the version may be taken from another artifact.
     pub move_version: bool,
+    /// What each app's environments should run, to make deltas from; absent: none are made.
+    pub deployed: Option<&'a BTreeMap<Name, Vec<ArtifactId>>>,
     /// Who is told how far it is.
     pub watch: &'a Watch<'a>,
 }
@@ -66,6 +69,8 @@ pub struct PackReport {
     pub layers: Vec<PackedLayer>,
     /// Bytes written to the store, compressed.
     pub stored_bytes: u64,
+    /// Deltas that were made.
+    pub deltas: Vec<PushedDelta>,
     /// Whether the store had it already.
     pub existed: bool,
     /// Things worth a person's look.
@@ -124,6 +129,7 @@ pub fn pack(request: &PackRequest<'_>) -> Result<PackReport, PackError> {
         environment: artifact.environment.clone(),
         layers: assemble::report(&artifact, &layers, &pushed),
         stored_bytes: pushed.stored_bytes,
+        deltas: pushed.deltas,
         existed: pushed.existed,
         warnings,
         took: started.elapsed(),
@@ -179,9 +185,11 @@ fn store(
         .zip(&sources)
         .map(|(layer, source)| LayerContent { source, ..layer.found.content() })
         .collect();
+    let tell = |layer: &Name, from: &str| request.watch.tell(Event::Comparing { layer, from });
     let options = PushOptions {
         move_version: request.move_version,
         provenance: origin::provenance(dir),
+        deltas: request.deployed.map(|deployed| Deltas { deployed, tell: &tell }),
         ..PushOptions::default()
     };
     push::push(&store, artifact, &contents, &options)

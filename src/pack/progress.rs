@@ -27,6 +27,13 @@ pub enum Event<'a> {
         /// Their bytes.
         bytes: u64,
     },
+    /// A delta is made.
+    Comparing {
+        /// To this layer.
+        layer: &'a Name,
+        /// From this version.
+        from: &'a str,
+    },
 }
 
 /// Who is told. Called from several threads.

@@ -2,9 +2,10 @@
 
 use landfall_store::backend::BackendError;
 use landfall_store::cache::CacheError;
-use landfall_store::fetch::{self, Watch};
-use landfall_store::{Artifact, ArtifactId, Layer, Store, StoreError, Tree};
+use landfall_store::fetch::{Session, Watch};
+use landfall_store::{Artifact, ArtifactId, Layer, StoreError, Tree, TreeId};
 
+use super::kept::{Destinations, OnHost};
 use super::{FRESH, Inner, failure, spec_of};
 use crate::disk::{Disk, RealDisk};
 use crate::effects::Fetched;
@@ -16,22 +17,33 @@ use crate::spec::{ManagerKind, ReleaseSpec, StepKind, StepSpec, applies};
 const FEATURES: [&str; 0] = [];
 
 impl Inner {
-    /// Everything of an artifact that belongs on this host.
+    /// Everything of an artifact that belongs on this host. What arrived stays when it fails.
     pub(super) fn bring(&self, id: &ArtifactId) -> Result<Fetched, Failure> {
-        let artifact = self.manifest(id)?;
-        self.judge(id, &artifact)?;
-        let mut trees = Vec::new();
-        let mut layers = Vec::new();
-        for layer in artifact.layers_for(&self.service.environment, &self.service.roles) {
-            if layer.is_env() {
-                self.bring_env(layer)?;
-            } else {
-                trees.push(self.bring_tree(layer)?);
-                layers.push(layer.tree);
+        // Whole contents that a killed agent left are kept; everything else of it goes.
+        self.cache()?.adopt().map_err(cache)?;
+        let kept = OnHost::new(self, self.cache()?);
+        let artifact = match self.kept_artifact(id) {
+            Some(artifact) => {
+                self.judge(id, &artifact)?;
+                if !kept.has_all(self.layers(&artifact)) {
+                    let store = self.store.reach().map_err(supply)?;
+                    self.bring_layers(id, &artifact, Session::new(&store, &kept, Watch::NOBODY), &kept)?;
+                }
+                artifact
             }
-        }
-        self.bring_contents(&trees)?;
+            None => {
+                let store = self.store.reach().map_err(supply)?;
+                let mut session = Session::new(&store, &kept, Watch::NOBODY);
+                let artifact = session.manifest(id).map_err(supply)?;
+                self.keep_artifact(id, &artifact)?;
+                // What must not run here is refused before anything else of it is moved.
+                self.judge(id, &artifact)?;
+                self.bring_layers(id, &artifact, session, &kept)?;
+                artifact
+            }
+        };
         let bound = self.bind(id, &artifact)?;
+        let packed = self.layers(&artifact).filter(|layer| !layer.is_env());
         let record = ReleaseRecord {
             release: bound.release.clone(),
             app: self.service.app.clone(),
@@ -39,7 +51,7 @@ impl Inner {
             settings: bound.settings,
             roles: self.service.roles.clone(),
             progress: FRESH,
-            layers,
+            layers: packed.map(|layer| layer.tree).collect(),
             prepared_tree: None,
             spec: bound.spec,
             start: Some(self.service.start),
@@ -49,21 +61,61 @@ impl Inner {
         Ok(Fetched { release: bound.release, record })
     }
 
-    fn store(&self) -> Result<Store, Failure> {
-        self.store.open().map_err(supply)
+    /// The layers that belong on this host.
+    fn layers<'a>(&'a self, artifact: &'a Artifact) -> impl Iterator<Item = &'a Layer> {
+        artifact.layers_for(&self.service.environment, &self.service.roles)
     }
 
-    fn manifest(&self, id: &ArtifactId) -> Result<Artifact, Failure> {
-        if let Some(artifact) = self.kept_artifact(id) {
-            return Ok(artifact);
-        }
-        let artifact = fetch::artifact(&self.store()?, id).map_err(supply)?;
+    fn keep_artifact(&self, id: &ArtifactId, artifact: &Artifact) -> Result<(), Failure> {
         let bytes = artifact.encode().map_err(|error| failure(Class::Supply, "DigestMismatch", error))?;
         let path = self.artifact_path(id);
         RealDisk.create_dir(&self.root.artifacts()).and_then(|()| RealDisk.replace(&path, &bytes)).map_err(
             |error| failure(Class::Supply, "InsufficientSpace", format!("{}: {error}", path.display())),
-        )?;
-        Ok(artifact)
+        )
+    }
+
+    fn bring_layers(
+        &self,
+        id: &ArtifactId,
+        artifact: &Artifact,
+        mut session: Session<'_>,
+        kept: &OnHost<'_>,
+    ) -> Result<(), Failure> {
+        let full = |error: std::io::Error| {
+            failure(Class::Supply, "InsufficientSpace", format!("env layer: {error}"))
+        };
+        let layers: Vec<&Layer> = self.layers(artifact).collect();
+        if layers.iter().any(|layer| layer.is_env()) {
+            kept.vault.prepare().map_err(full)?;
+        }
+        let came = session.documents(id, &layers);
+        for (layer, tree) in session.trees().filter(|(layer, _)| !layer.is_env()) {
+            self.keep_tree(layer.tree, tree)?;
+        }
+        came.map_err(supply)?;
+        let secret: Vec<(TreeId, Tree)> = session
+            .trees()
+            .filter(|(layer, _)| layer.is_env())
+            .map(|(layer, tree)| (layer.tree, tree.clone()))
+            .collect();
+        self.bring_contents(session, kept)?;
+        // A tree in the vault says that its contents are there.
+        secret.iter().try_for_each(|(id, tree)| kept.vault.keep_tree(*id, tree)).map_err(full)
+    }
+
+    fn bring_contents(&self, session: Session<'_>, kept: &OnHost<'_>) -> Result<(), Failure> {
+        let missing = session.missing();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let bytes = missing.iter().map(|want| want.size).sum();
+        kept.cache.room(bytes, missing.len() as u64).map_err(cache)?;
+        let incoming = kept.cache.receive().map_err(cache)?;
+        let destinations = Destinations::new(&kept.vault, &incoming, session.trees());
+        let fetched = session.contents(&destinations).map_err(supply)?;
+        incoming.commit().map_err(cache)?;
+        tracing::info!(blobs = fetched.blobs, bytes = fetched.bytes_moved, "fetched");
+        Ok(())
     }
 
     /// Refuses what must not run here before anything of it is moved.
@@ -114,49 +166,6 @@ impl Inner {
             return refuse("Empty", format!("{id} has no layers and starts nothing"));
         }
         Ok(())
-    }
-
-    fn bring_tree(&self, layer: &Layer) -> Result<Tree, Failure> {
-        if let Some(tree) = self.kept_tree(layer.tree) {
-            return Ok(tree);
-        }
-        let tree = fetch::tree(&self.store()?, &layer.tree).map_err(supply)?;
-        self.keep_tree(layer.tree, &tree)?;
-        Ok(tree)
-    }
-
-    fn bring_contents(&self, trees: &[Tree]) -> Result<(), Failure> {
-        // Whole contents that a killed agent left are kept; everything else of it goes.
-        self.cache()?.adopt().map_err(cache)?;
-        let trees: Vec<&Tree> = trees.iter().collect();
-        let wants = fetch::wants(&trees);
-        let host = self.cache()?;
-        let missing: Vec<_> = wants.iter().filter(|want| !host.has(want).unwrap_or(false)).collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let bytes = missing.iter().map(|want| want.size).sum();
-        host.room(bytes, missing.len() as u64).map_err(cache)?;
-        let incoming = host.receive().map_err(cache)?;
-        let fetched = fetch::blobs(&self.store()?, &trees, &incoming, &Watch::NOBODY).map_err(supply)?;
-        incoming.commit().map_err(cache)?;
-        tracing::info!(blobs = fetched.blobs, bytes = fetched.bytes_moved, "fetched");
-        Ok(())
-    }
-
-    fn bring_env(&self, layer: &Layer) -> Result<(), Failure> {
-        let vault = self.vault();
-        if vault.tree(layer.tree).is_some() {
-            return Ok(());
-        }
-        let full = |error: std::io::Error| {
-            failure(Class::Supply, "InsufficientSpace", format!("env layer: {error}"))
-        };
-        vault.prepare().map_err(full)?;
-        let store = self.store()?;
-        let tree = fetch::tree(&store, &layer.tree).map_err(supply)?;
-        fetch::blobs(&store, &[&tree], &vault, &Watch::NOBODY).map_err(supply)?;
-        vault.keep_tree(layer.tree, &tree).map_err(full)
     }
 }
 

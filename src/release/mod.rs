@@ -12,6 +12,7 @@ mod envs;
 mod evidence;
 pub mod identity;
 mod inspect;
+mod kept;
 mod outside;
 mod retention;
 mod steps;
@@ -203,16 +204,18 @@ impl Inner {
 
     /// A tree this host keeps, verified.
     fn kept_tree(&self, id: TreeId) -> Option<Tree> {
+        Tree::decode(&self.kept_text(id)?).ok()
+    }
+
+    /// Its canonical bytes.
+    fn kept_text(&self, id: TreeId) -> Option<Vec<u8>> {
         let bytes = std::fs::read(self.tree_path(id)).ok()?;
-        if TreeId::of(&bytes) != id {
-            return None;
-        }
-        Tree::decode(&bytes).ok()
+        (TreeId::of(&bytes) == id).then_some(bytes)
     }
 
     fn keep_tree(&self, id: TreeId, tree: &Tree) -> Result<(), Failure> {
         let path = self.tree_path(id);
-        if path.exists() && self.kept_tree(id).is_some() {
+        if path.exists() && self.kept_text(id).is_some() {
             return Ok(());
         }
         let dir = path.parent().expect("a tree's path has two levels");

@@ -11,7 +11,7 @@ use landfall_store::{BlobId, Tree, TreeId};
 use crate::disk::{Disk, RealDisk};
 
 /// Bytes of one env file.
-const ENV_FILE_BYTES_MAX: u64 = 1 << 20;
+pub(super) const ENV_FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The env layers of one app in one environment, under `run/env/`.
 #[derive(Debug, Clone)]

@@ -1,5 +1,7 @@
 //! What one app in one environment should run.
 
+use std::collections::BTreeMap;
+
 use landfall_store::{ArtifactId, Name};
 
 use super::model::{AppState, Blocked, EnvironmentState, Presence, Suspend, Target};
@@ -82,6 +84,15 @@ impl DesiredState {
         let Some(Ok(state)) = self.apps.get(app) else { return false };
         let part = state.environments.get(environment).map(|part| part.state);
         [Some(state.state), part].contains(&Some(Presence::Absent))
+    }
+
+    /// What each app should run, in any of its environments.
+    pub fn artifacts(&self) -> BTreeMap<Name, Vec<ArtifactId>> {
+        let parts = self.apps.iter().filter_map(|(name, state)| Some((name, state.as_ref().ok()?)));
+        let targets = |state: &AppState| -> Vec<ArtifactId> {
+            state.environments.values().filter_map(|part| Some(part.target.as_ref()?.artifact)).collect()
+        };
+        parts.map(|(name, state)| (name.clone(), targets(state))).collect()
     }
 
     /// The apps that have a part for `environment`, or whose part is refused; in order of their names.

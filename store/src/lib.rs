@@ -43,6 +43,7 @@ pub mod reports;
 pub mod scan;
 #[cfg(feature = "schema")]
 mod schema;
+pub mod scrub;
 pub mod segments;
 mod store;
 pub mod sweep;

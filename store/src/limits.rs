@@ -51,11 +51,19 @@ pub const LOCATOR_SPARE_PACKS_MAX: usize = 8;
 pub const INDEX_BYTES_MAX: u64 = 32 << 20;
 /// Bytes of a store key: what S3 allows.
 pub const KEY_BYTES_MAX: usize = 1024;
+/// Files from which on a tree is stored in segments: a smaller one is not worth another round trip.
+pub const SEGMENTED_FILES_MIN: u64 = 1_024;
+/// Ranges in which the segments of one tree are read: as many as of one pack.
+pub const TREE_RANGES_MAX: usize = 8;
+/// Uncompressed bytes of a list of segments: a million entries, cut every 65, at 19 bytes each.
+pub const SEGMENT_LIST_RAW_BYTES_MAX: usize = 512 << 10;
 /// Bytes of a delta's group with what it is compressed against: both are in memory where it is made and
 /// where it is applied. Measured: with twice as much, a real upgrade of 93 MB is 3 % larger, not smaller.
 pub const DELTA_GROUP_BYTES_MAX: u64 = 64 << 20;
 /// Groups of one delta: 64 GiB of large contents.
 pub const DELTA_GROUPS_MAX: u64 = 4096;
+/// Bytes of a delta: all its groups, and what came. A hint may say anything.
+pub const DELTA_BYTES_MAX: u64 = DELTA_GROUPS_MAX * DELTA_GROUP_BYTES_MAX + 2 * TREE_BYTES_MAX as u64;
 /// Bytes of an artifact's hints: every layer of the largest artifact with one base, or fewer with more.
 pub const HINTS_BYTES_MAX: u64 = 64 << 10;
 /// Bases that hints hold for one tree.
@@ -66,9 +74,3 @@ pub const TOMBSTONE_KEYS_MAX: usize = 250_000;
 pub const TOMBSTONE_BYTES_MAX: u64 = 32 << 20;
 /// Uncompressed bytes of a tombstone: [`TOMBSTONE_KEYS_MAX`] keys of the longest kind, a delta's.
 pub const TOMBSTONE_RAW_BYTES_MAX: usize = 64 << 20;
-/// Files from which on a tree is stored in segments: a smaller one is not worth another round trip.
-pub const SEGMENTED_FILES_MIN: u64 = 1_024;
-/// Ranges in which the segments of one tree are read: as many as of one pack.
-pub const TREE_RANGES_MAX: usize = 8;
-/// Uncompressed bytes of a list of segments: a million entries, cut every 65, at 19 bytes each.
-pub const SEGMENT_LIST_RAW_BYTES_MAX: usize = 512 << 10;

@@ -99,6 +99,11 @@ impl StoreAddress {
         Store::with_backend(self.backend()?)
     }
 
+    /// The store, of which nothing is asked yet: for a fetch, which says by itself if there is none.
+    pub fn reach(&self) -> Result<Store, StoreError> {
+        Ok(Store::reach(self.backend()?))
+    }
+
     /// The store for writing, made if there is none. Mirrors are never written to, and never read for it:
     /// what they have, the store may lack.
     pub fn create(&self) -> Result<Store, StoreError> {

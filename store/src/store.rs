@@ -2,6 +2,8 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +30,7 @@ struct Record {
 /// An open store. Every read is verified against the name it was asked for.
 pub struct Store {
     backend: Box<dyn Backend>,
-    record: Record,
+    record: OnceLock<Record>,
 }
 
 impl std::fmt::Debug for Store {
@@ -53,8 +55,25 @@ impl Store {
 
     /// Opens the store in any backend.
     pub fn with_backend(backend: Box<dyn Backend>) -> Result<Self, StoreError> {
-        let at = backend.location();
-        let bytes = backend
+        let store = Self::reach(backend);
+        store.record()?;
+        Ok(store)
+    }
+
+    /// The store in a backend, of which nothing is asked yet. What is read of a store is proved by its name,
+    /// whatever the record says; whether this is a store of a known format is looked up when something fails.
+    pub fn reach(backend: Box<dyn Backend>) -> Self {
+        Self { backend, record: OnceLock::new() }
+    }
+
+    /// The record of a store that this landfall can read.
+    fn record(&self) -> Result<&Record, StoreError> {
+        if let Some(record) = self.record.get() {
+            return Ok(record);
+        }
+        let at = self.location();
+        let bytes = self
+            .backend
             .find(&layout::record(), RECORD_BYTES_MAX)?
             .ok_or_else(|| StoreError::NotAStore(at.clone()))?;
         let record: Record = serde_json::from_slice(&bytes)
@@ -62,7 +81,22 @@ impl Store {
         if record.min_reader > FORMAT {
             return Err(newer(at, &record, "reads", record.min_reader));
         }
-        Ok(Self { backend, record })
+        Ok(self.record.get_or_init(|| record))
+    }
+
+    /// An error, or the better one that this is no store, or not one for this landfall.
+    pub(crate) fn explain(&self, error: StoreError) -> StoreError {
+        if matches!(error, StoreError::Cancelled | StoreError::Sink { .. }) {
+            return error;
+        }
+        match self.record() {
+            Err(
+                better @ (StoreError::NotAStore(_)
+                | StoreError::Record { .. }
+                | StoreError::NewerFormat { .. }),
+            ) => better,
+            _ => error,
+        }
     }
 
     /// Opens the store in any backend for writing; makes it one if it holds none.
@@ -85,10 +119,11 @@ impl Store {
 
     /// Whether this landfall may write here.
     pub(crate) fn check_writable(&self) -> Result<(), StoreError> {
-        if self.record.min_writer > FORMAT {
-            return Err(newer(self.location(), &self.record, "writes", self.record.min_writer));
+        let record = self.record()?;
+        if record.min_writer > FORMAT {
+            return Err(newer(self.location(), record, "writes", record.min_writer));
         }
-        match self.record.features.iter().find(|feature| !FEATURES.contains(&feature.as_str())) {
+        match record.features.iter().find(|feature| !FEATURES.contains(&feature.as_str())) {
             None => Ok(()),
             Some(feature) => {
                 Err(StoreError::UnknownFeature { at: self.location(), feature: feature.clone() })
@@ -101,9 +136,14 @@ impl Store {
         self.backend.location()
     }
 
+    /// What its own clock says.
+    pub fn now(&self) -> Result<SystemTime, StoreError> {
+        Ok(self.backend.now()?)
+    }
+
     /// Its random id: two stores with one id are copies of each other.
-    pub fn id(&self) -> &str {
-        &self.record.id
+    pub fn id(&self) -> Result<&str, StoreError> {
+        Ok(&self.record()?.id)
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
@@ -165,9 +205,9 @@ mod tests {
     fn a_store_is_created_once_and_keeps_its_id() {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(Store::open(dir.path()), Err(StoreError::NotAStore(_))));
-        let first = Store::create(dir.path()).unwrap().id().to_owned();
-        assert_eq!(Store::create(dir.path()).unwrap().id(), first);
-        assert_eq!(Store::open(dir.path()).unwrap().id(), first);
+        let first = Store::create(dir.path()).unwrap().id().unwrap().to_owned();
+        assert_eq!(Store::create(dir.path()).unwrap().id().unwrap(), first);
+        assert_eq!(Store::open(dir.path()).unwrap().id().unwrap(), first);
     }
 
     #[test]

@@ -36,6 +36,8 @@ use super::{Access, Backend, BackendError, Cost, Key, Listed, Put, Upload};
 
 const NEW_PREFIX: &str = ".new-";
 const DIR_MODE: RawMode = 0o755;
+/// Tries to name something in a directory that others may remove when it is empty.
+const PARENT_TRIES: usize = 16;
 /// Younger leftovers may belong to a pusher that has not taken its lock yet.
 const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
 
@@ -137,11 +139,27 @@ impl DirBackend {
         }
     }
 
-    fn make_parents(&self, key: &Key) -> rustix::io::Result<()> {
-        for parent in key.parents() {
-            self.make_dir(parent)?;
+    /// Gives something a name in the directories of `key`. Whoever deletes the last object of a directory
+    /// removes it, which may be between its making and the naming: then it is made again.
+    fn in_parents<T>(
+        &self,
+        key: &Key,
+        name: impl Fn() -> rustix::io::Result<T>,
+    ) -> rustix::io::Result<rustix::io::Result<T>> {
+        let mut left = PARENT_TRIES;
+        loop {
+            let made = key.parents().try_for_each(|parent| self.make_dir(parent).map(drop));
+            let named = match made {
+                Ok(()) => name(),
+                Err(errno) => Err(errno),
+            };
+            left -= 1;
+            match (named, made) {
+                (Err(Errno::NOENT), _) if left > 0 => {}
+                (_, Err(errno)) => return Err(errno),
+                (named, Ok(())) => return Ok(named),
+            }
         }
-        Ok(())
     }
 
     fn sync_dir(&self, name: &str) -> rustix::io::Result<()> {
@@ -153,10 +171,27 @@ impl DirBackend {
         self.sync_dir(key.parents().last().unwrap_or("."))
     }
 
+    /// Removes the directory of a deleted object if it was the last one there, and makes the deletion durable.
+    /// The directories at the top stay: uploads begin in them.
+    fn tidy_parent(&self, key: &Key) -> rustix::io::Result<()> {
+        let parents: Vec<&str> = key.parents().collect();
+        if let [.., above, parent] = parents.as_slice()
+            && rustix::fs::unlinkat(&self.root, *parent, AtFlags::REMOVEDIR).is_ok()
+        {
+            return self.sync_dir(above);
+        }
+        match self.sync_parent(key) {
+            // Somebody else deleted what was left there.
+            Err(Errno::NOENT) => Ok(()),
+            synced => synced,
+        }
+    }
+
     /// Gives a synced new file its key.
     fn publish(&self, new: &str, key: &Key, size: u64) -> Result<Put, BackendError> {
-        self.make_parents(key).map_err(|errno| self.fail("create the directory of", key, errno))?;
-        let linked = rustix::fs::linkat(&self.root, new, &self.root, key.as_str(), AtFlags::empty());
+        let link = || rustix::fs::linkat(&self.root, new, &self.root, key.as_str(), AtFlags::empty());
+        let linked = self.in_parents(key, link);
+        let linked = linked.map_err(|errno| self.fail("create the directory of", key, errno))?;
         let put = match linked {
             Ok(()) => Put::Stored,
             Err(Errno::EXIST) if self.size(key)? == Some(size) => Put::Existed,
@@ -171,8 +206,10 @@ impl DirBackend {
 
     /// Gives a synced new file its key, in place of what has it.
     fn rename_over(&self, new: &str, key: &Key) -> Result<(), BackendError> {
-        self.make_parents(key).map_err(|errno| self.fail("create the directory of", key, errno))?;
-        rustix::fs::renameat(&self.root, new, &self.root, key.as_str())
+        let rename = || rustix::fs::renameat(&self.root, new, &self.root, key.as_str());
+        let renamed = self.in_parents(key, rename);
+        renamed
+            .map_err(|errno| self.fail("create the directory of", key, errno))?
             .map_err(|errno| self.fail("write", key, errno))?;
         self.sync_parent(key).map_err(|errno| self.fail("make durable", key, errno))
     }
@@ -413,7 +450,7 @@ impl Backend for DirBackend {
 
     fn delete(&self, key: &Key) -> Result<(), BackendError> {
         match rustix::fs::unlinkat(&self.root, key.as_str(), AtFlags::empty()) {
-            Ok(()) => self.sync_parent(key).map_err(|errno| self.fail("delete", key, errno)),
+            Ok(()) => self.tidy_parent(key).map_err(|errno| self.fail("delete", key, errno)),
             Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(self.fail("delete", key, errno)),
         }

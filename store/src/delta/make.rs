@@ -38,8 +38,8 @@ pub(crate) enum MakeError {
     Cancelled,
 }
 
-/// The delta of a change, of at most `max` bytes. `old` and `new` have the contents of the two trees. One
-/// group is in memory at a time, beside what has been compressed.
+/// The delta of a change, of at most `max` bytes, in pieces that follow one another. `old` and `new` have the
+/// contents of the two trees. One group is in memory at a time, beside what has been compressed.
 pub(crate) fn make(
     change: &Change,
     runs: Vec<Run>,
@@ -47,13 +47,13 @@ pub(crate) fn make(
     new: &dyn BlobSource,
     max: u64,
     watch: &Watch<'_>,
-) -> Result<Vec<u8>, MakeError> {
+) -> Result<Vec<Vec<u8>>, MakeError> {
     let level = if change.new_bytes() <= LEVEL_BYTES_MAX { LEVEL } else { LEVEL_ABOVE };
     let came = change.came.encode();
     let frame = compress(&change.gone.encode(), &came, level)?;
     let came = Part { raw: came.len() as u64, stored: frame.len() as u64 };
     let mut groups = Vec::new();
-    let mut frames = vec![frame];
+    let mut pieces = vec![Vec::new(), frame];
     let plan = plan(change);
     if plan.len() as u64 > DELTA_GROUPS_MAX {
         return Err(MakeError::TooLarge);
@@ -71,16 +71,13 @@ pub(crate) fn make(
         at += group.new;
         bytes += frame.len() as u64;
         groups.push((group, frame.len() as u64));
-        frames.push(frame);
+        pieces.push(frame);
         if (watch.cancel)() {
             return Err(MakeError::Cancelled);
         }
     }
-    assemble(Head { runs, came, groups }, &frames, max)
-}
-
-fn assemble(head: Head, frames: &[Vec<u8>], max: u64) -> Result<Vec<u8>, MakeError> {
-    let mut delta = head.encode();
-    frames.iter().for_each(|frame| delta.extend_from_slice(frame));
-    if delta.len() as u64 > max { Err(MakeError::NotWorth(max)) } else { Ok(delta) }
+    let head = Head { runs, came, groups }.encode();
+    bytes += head.len() as u64;
+    pieces[0] = head;
+    if bytes > max { Err(MakeError::NotWorth(max)) } else { Ok(pieces) }
 }

@@ -1,17 +1,16 @@
 //! A store as a source of contents, for copying to another one.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::contents::other_places;
 use super::large::LargeContent;
 use super::stream::PackStream;
-use super::{locate, other_places};
-use crate::blob::{BlobSource, Want};
+use crate::blob::BlobSource;
 use crate::digest::BlobId;
 use crate::error::StoreError;
-use crate::fetch::read::Miss;
-use crate::locator::{PackFrame, Place, Places};
+use crate::locator::{PackFrame, Place, Places, stored_blobs};
 use crate::pack::FrameDecoder;
 use crate::store::Store;
 use crate::tree::Tree;
@@ -29,13 +28,16 @@ pub struct StoreSource<'a> {
 impl<'a> StoreSource<'a> {
     /// Finds the contents of a tree: by its locator, or by the packs' directories.
     pub fn new(store: &'a Store, tree: &Tree) -> Result<Self, StoreError> {
-        let wants = super::wants(&[tree]);
-        let mut places = locate(store, &[tree], &wants)?;
-        let lost = |want: &&Want| want.size > 0 && !places.contains_key(&want.blob);
-        let lost: Vec<Miss> =
-            wants.iter().filter(lost).map(|want| Miss { want: *want, why: String::new() }).collect();
+        let id = tree.id();
+        let mut places = if tree.blobs().any(|(_, size)| size > 0) {
+            super::places_of(store, tree, id)?
+        } else {
+            Places::new()
+        };
+        let lost: HashMap<BlobId, u64> =
+            stored_blobs(tree).into_iter().filter(|(blob, _)| !places.contains_key(blob)).collect();
         if !lost.is_empty() {
-            let others = other_places(store, &lost, &places)?;
+            let others = other_places(store, &lost, &[])?;
             places.extend(others.into_iter().filter_map(|(blob, mut found)| Some((blob, found.pop()?))));
         }
         Ok(Self { store, places, kept: Mutex::default() })

@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{BlobId, PackId, TreeId};
 use crate::inflate::{deflate, inflate};
-use crate::limits::{FRAME_RAW_BYTES_MAX, LOCATOR_RAW_BYTES_MAX};
+use crate::limits::{FRAME_RAW_BYTES_MAX, FRAME_RAW_BYTES_TARGET, LOCATOR_RAW_BYTES_MAX};
 use crate::pack::{Directory, Frame};
 use crate::tree::Tree;
-use table::{FILL_BYTES, Run, Spot, Table};
+use table::{FRAME_BYTES_LEAST, Run, Spot, Table};
 
 const LEVEL: i32 = 3;
+const FILL: u32 = FRAME_RAW_BYTES_TARGET as u32;
 /// A frame of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackFrame {
@@ -52,6 +53,8 @@ struct Wire {
     #[serde(rename = "gen")]
     generation: u64,
     packs: Vec<PackId>,
+    /// Raw bytes up to which contents share a frame.
+    fill: u32,
     /// Frames that follow one another in a pack: which pack, the first one's offset, then two numbers for
     /// each: compressed bytes, and raw bytes or 0 where the rule gives them.
     frames: Vec<(u32, u64, Vec<u32>)>,
@@ -106,9 +109,9 @@ pub fn encode(tree: &Tree, id: TreeId, generation: u64, places: &Places) -> Resu
         contents.iter().map(|(_, place)| (number(&place.frames[0]), place.offset)).collect();
     let sizes: Vec<u64> = contents.iter().map(|(size, _)| *size).collect();
 
-    let mut table = Table::new(frames.iter().map(|(_, frame)| frame.raw).collect());
+    let mut table = Table::new(frames.iter().map(|(_, frame)| frame.raw).collect(), FILL);
     let runs = table.runs(&positions, &sizes).ok_or_else(|| fail("a place is too small".to_owned()))?;
-    let mut wire = Wire { v: 1, tree: id, generation, packs, frames: Vec::new(), runs };
+    let mut wire = Wire { v: 1, tree: id, generation, packs, fill: FILL, frames: Vec::new(), runs };
     let mut end = None;
     let short = table.shortened(&wire.runs, &sizes).ok_or_else(|| fail("its runs do not fit".to_owned()))?;
     for ((pack, frame), raw) in frames.iter().zip(short) {
@@ -155,10 +158,10 @@ pub fn decode(bytes: &[u8], tree: &Tree, id: TreeId) -> Result<Places, LocatorEr
     let blobs = stored_blobs(tree);
     let sizes: Vec<u64> = blobs.iter().map(|(_, size)| *size).collect();
     let frames = wire.frames().ok_or_else(|| fail("a frame lies nowhere"))?;
-    if frames.len() as u64 > sizes.iter().map(|size| size / FILL_BYTES + 1).sum() {
+    if frames.len() as u64 > sizes.iter().map(|size| size / FRAME_BYTES_LEAST + 1).sum() {
         return Err(fail("it has more frames than the contents fill"));
     }
-    let mut table = Table::new(frames.iter().map(|at| at.frame.raw).collect());
+    let mut table = Table::new(frames.iter().map(|at| at.frame.raw).collect(), wire.fill);
     let spots = table.spots(&wire.runs, &sizes).ok_or_else(|| fail("its runs do not fit its frames"))?;
     let place = |spot: Spot| {
         let frames = spot.frames.map(|number| {
@@ -233,7 +236,7 @@ mod tests {
                 .iter()
                 .take_while(|(_, size)| {
                     total += size;
-                    total <= FILL_BYTES
+                    total <= u64::from(FILL)
                 })
                 .count()
                 .max(1);
@@ -291,7 +294,8 @@ mod tests {
 
     #[test]
     fn large_contents_and_shared_frames_read_back() {
-        let sizes = [10, 9 * MIB, 20, 4 * MIB, 4 * MIB + 1, 300_000, 1, 262_144, 262_143, 1, 1];
+        let fill = u64::from(FILL);
+        let sizes = [10, 9 * MIB, 20, 4 * MIB, 4 * MIB + 1, fill + 7, 1, fill, fill - 1, 1, 1];
         let contents: Vec<(usize, u64)> = sizes.iter().copied().enumerate().collect();
         reads_back(&tree(&contents), &packed(1, &contents));
     }
@@ -325,7 +329,7 @@ mod tests {
         let read = |frames: &str, runs: &str| {
             let pack = PackId(Digest::from_bytes([7; 32]));
             let text = format!(
-                r#"{{"v":1,"tree":"{id}","gen":1,"packs":["{}"],"frames":[{frames}],"runs":[{runs}]}}"#,
+                r#"{{"v":1,"tree":"{id}","gen":1,"packs":["{}"],"fill":262144,"frames":[{frames}],"runs":[{runs}]}}"#,
                 pack.0
             );
             decode(&deflate(text.as_bytes(), 3).unwrap(), &tree, id)

@@ -4,9 +4,8 @@ use crate::limits::FRAME_RAW_BYTES_MAX;
 
 /// In the place of a frame's raw size: what the rule by which frames are filled makes of its contents.
 const FILLED: u32 = 0;
-/// That rule: contents share a frame up to this size, a larger one stands alone in frames of
-/// [`FRAME_RAW_BYTES_MAX`]. A constant of the format: frames filled otherwise have their raw sizes written.
-pub(super) const FILL_BYTES: u64 = 256 << 10;
+/// A content of several frames has no more of them than frames of this size would be.
+pub(super) const FRAME_BYTES_LEAST: u64 = 64 << 10;
 
 /// Contents that follow one another: the first one's frame, its offset there, and how many they are.
 pub(super) type Run = (u32, u32, u32);
@@ -20,11 +19,14 @@ pub(super) struct Spot {
 /// The raw sizes of a locator's frames, and the one way in which contents follow each other through them.
 pub(super) struct Table {
     pub(super) raw: Vec<u32>,
+    /// The rule by which frames are filled: contents share one up to this size, a larger one stands alone, in
+    /// frames of [`FRAME_RAW_BYTES_MAX`].
+    fill: u32,
 }
 
 impl Table {
-    pub(super) const fn new(raw: Vec<u32>) -> Self {
-        Self { raw }
+    pub(super) const fn new(raw: Vec<u32>, fill: u32) -> Self {
+        Self { raw, fill }
     }
 
     /// Where contents of these sizes are, which the runs must hold exactly.
@@ -50,7 +52,7 @@ impl Table {
             if offset != 0 {
                 return None;
             }
-            self.raw[frame] = filled(sizes);
+            self.raw[frame] = self.filled(sizes);
         }
         if u64::from(offset) + size <= u64::from(self.raw[frame]) {
             return Some(Spot { frames: frame..frame + 1, offset });
@@ -58,13 +60,13 @@ impl Table {
         let (mut end, mut left) = (frame, size);
         while left > 0 {
             if *self.raw.get(end)? == FILLED {
-                self.raw[end] = filled(&[left]);
+                self.raw[end] = self.filled(&[left]);
             }
             left = left.checked_sub(u64::from(self.raw[end]))?;
             end += 1;
         }
         // Frames smaller than any packer's would make a few hostile bytes a long list.
-        (offset == 0 && (end - frame) as u64 <= size / FILL_BYTES + 1)
+        (offset == 0 && (end - frame) as u64 <= size / FRAME_BYTES_LEAST + 1)
             .then_some(Spot { frames: frame..end, offset })
     }
 
@@ -96,7 +98,7 @@ impl Table {
     pub(super) fn shortened(&self, runs: &[Run], sizes: &[u64]) -> Option<Vec<u32>> {
         let mut short = self.raw.clone();
         let mut met = vec![false; short.len()];
-        let spots = Self::new(self.raw.clone()).spots(runs, sizes)?;
+        let spots = Self::new(self.raw.clone(), self.fill).spots(runs, sizes)?;
         let mut end = 0;
         let ends = runs.iter().flat_map(|(.., count)| {
             end += *count as usize;
@@ -105,7 +107,8 @@ impl Table {
         for ((index, spot), end) in spots.iter().enumerate().zip(ends) {
             let mut left = sizes[index];
             for frame in spot.frames.clone() {
-                let fill = if left == sizes[index] { filled(&sizes[index..end]) } else { filled(&[left]) };
+                let fill =
+                    if left == sizes[index] { self.filled(&sizes[index..end]) } else { self.filled(&[left]) };
                 if !met[frame] && spot.offset == 0 && self.raw[frame] == fill {
                     short[frame] = FILLED;
                 }
@@ -115,16 +118,16 @@ impl Table {
         }
         Some(short)
     }
-}
 
-/// The raw size of a frame that is filled with the first of these contents.
-fn filled(sizes: &[u64]) -> u32 {
-    let mut total = 0;
-    for size in sizes {
-        if total > 0 && total + size > FILL_BYTES {
-            break;
+    /// The raw size of a frame that is filled with the first of these contents.
+    fn filled(&self, sizes: &[u64]) -> u32 {
+        let mut total = 0;
+        for size in sizes {
+            if total > 0 && total + size > u64::from(self.fill) {
+                break;
+            }
+            total += size;
         }
-        total += size;
+        total.min(FRAME_RAW_BYTES_MAX as u64) as u32
     }
-    total.min(FRAME_RAW_BYTES_MAX as u64) as u32
 }

@@ -15,6 +15,7 @@ mod write;
 use std::io;
 
 pub use directory::{Directory, Frame, Object};
+pub(crate) use write::tail;
 pub use write::{FrameBytes, PackWriter, Written};
 
 use crate::digest::PackId;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Directory, Frame, Object, PackError, SKIPPABLE, Trailer, sum};
+use super::{Directory, Frame, Object, PackError, SKIPPABLE, SKIPPABLE_HEADER_BYTES, Trailer, sum};
 use crate::digest::{BlobId, PackId};
 use crate::limits::PACK_OBJECTS_MAX;
 
@@ -74,14 +74,8 @@ impl<W: Write> PackWriter<W> {
     pub fn finish(mut self) -> Result<(W, Written), PackError> {
         let directory = Directory::new(std::mem::take(&mut self.frames), std::mem::take(&mut self.objects))?;
         let index = directory.encode()?;
-        let offset = self.written + 8;
-        let trailer = Trailer { offset, length: index.len() as u64, sum: sum(&index) }.encode();
         let failed = |error: io::Error| PackError::Directory(error.to_string());
-        let length = u32::try_from(index.len() + trailer.len())
-            .map_err(|_| PackError::Directory("it is larger than any".to_owned()))?;
-        for part in [&SKIPPABLE.to_le_bytes()[..], &length.to_le_bytes(), &index, &trailer] {
-            self.emit(part).map_err(failed)?;
-        }
+        self.emit(&tail(&index, self.written)?).map_err(failed)?;
         self.out.flush().map_err(failed)?;
         let id = PackId(self.hasher.finalize().into());
         Ok((self.out, Written { id, size: self.written, directory, index }))
@@ -93,6 +87,16 @@ impl<W: Write> PackWriter<W> {
         self.written += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// What follows the frames of a pack, which end at `frames_end`: the directory in its compressed form, and where
+/// it is.
+pub(crate) fn tail(index: &[u8], frames_end: u64) -> Result<Vec<u8>, PackError> {
+    let offset = frames_end + SKIPPABLE_HEADER_BYTES;
+    let trailer = Trailer { offset, length: index.len() as u64, sum: sum(index) }.encode();
+    let length = u32::try_from(index.len() + trailer.len())
+        .map_err(|_| PackError::Directory("it is larger than any".to_owned()))?;
+    Ok([&SKIPPABLE.to_le_bytes()[..], &length.to_le_bytes(), index, &trailer].concat())
 }
 
 #[cfg(test)]

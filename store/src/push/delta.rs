@@ -2,10 +2,11 @@
 //! versions, since hosts lag. Only ever a saving: without one, or when one cannot be made, hosts fetch packs.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io::Write;
 
 use super::LayerContent;
 use crate::artifact::{Artifact, Layer};
-use crate::backend::Access;
+use crate::backend::{Access, BackendError, Key};
 use crate::blob::BlobSource;
 use crate::delta::{Base, Change, Hints, MakeError, make};
 use crate::digest::{ArtifactId, TreeId};
@@ -79,15 +80,19 @@ pub(super) struct Outcome {
     pub(super) uploaded: u64,
 }
 
-/// Why there is no delta: for one of these reasons, or because nobody wants one any more.
+/// Why there is no delta.
 enum Skip {
-    Why(String),
+    /// It would save too little.
+    NotWorth(String),
+    /// It could not be made.
+    Failed(String),
+    /// Nobody wants one any more.
     Stop,
 }
 
 impl<E: std::error::Error> From<E> for Skip {
     fn from(error: E) -> Self {
-        Self::Why(error.to_string())
+        Self::Failed(error.to_string())
     }
 }
 
@@ -106,8 +111,7 @@ pub(super) struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    /// Makes the deltas that are worth it and not there yet, and writes down which there are. Only a store
-    /// that cannot be written to is an error.
+    /// Makes the deltas that are worth it and not there yet, and writes down which there are.
     pub(super) fn run(&self) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
         let candidates = self.candidates()?;
@@ -194,21 +198,23 @@ impl<'a> Maker<'a> {
         for (from, candidate) in wanted {
             let shown = candidate.shown();
             (self.deltas.tell)(&layer.name, &shown);
-            let bytes = match self.delta(from, (tree, source), &costs) {
-                Ok(bytes) => bytes,
+            let pieces = match self.delta(from, (tree, source), &costs) {
+                Ok(pieces) => pieces,
                 Err(Skip::Stop) => return Err(StoreError::Cancelled),
-                Err(Skip::Why(why)) => {
-                    let layer = &layer.name;
-                    tracing::info!(%layer, from = shown, why, "no delta; hosts with that version fetch packs");
+                Err(Skip::NotWorth(why)) => {
+                    tracing::info!(layer = %layer.name, from = shown, why, "no delta");
+                    continue;
+                }
+                Err(Skip::Failed(why)) => {
+                    tracing::warn!(layer = %layer.name, from = shown, why, "no delta; hosts fetch packs");
                     continue;
                 }
             };
             // There is none, or one that is condemned.
-            self.store.backend().overwrite(&layout::delta(&layer.tree, &from), &bytes, Access::Public)?;
+            let bytes = self.put(&layout::delta(&layer.tree, &from), pieces)?;
             self.lease.keep()?;
-            outcome.stored_bytes += bytes.len() as u64;
+            outcome.stored_bytes += bytes;
             outcome.uploaded += 1;
-            let bytes = bytes.len() as u64;
             hints.add(layer.tree, Base { tree: from, bytes });
             let (layer, version) = (layer.name.clone(), candidate.version.clone());
             outcome.made.push(PushedDelta { layer, version, from, bytes });
@@ -216,15 +222,29 @@ impl<'a> Maker<'a> {
         Ok(())
     }
 
-    fn delta(&self, from: TreeId, to: (&Tree, &dyn BlobSource), costs: &Costs) -> Result<Vec<u8>, Skip> {
+    fn delta(&self, from: TreeId, to: (&Tree, &dyn BlobSource), costs: &Costs) -> Result<Vec<Vec<u8>>, Skip> {
         let (old, contents) = self.read(|store| opened(store, from))?;
         let (change, runs) = Change::between(&old, to.0)?;
         let max = costs.of(&change) * WORTH_PERCENT / 100;
         match make(&change, runs, &contents, to.1, max, &self.watch) {
-            Ok(bytes) => Ok(bytes),
+            Ok(pieces) => Ok(pieces),
             Err(MakeError::Cancelled) => Err(Skip::Stop),
+            Err(error @ MakeError::NotWorth(_)) => Err(Skip::NotWorth(error.to_string())),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn put(&self, key: &Key, pieces: Vec<Vec<u8>>) -> Result<u64, StoreError> {
+        let backend = self.store.backend();
+        let mut upload = backend.begin(Some(&layout::deltas()), Access::Public)?;
+        let mut bytes = 0;
+        for piece in pieces {
+            let failed = |source| BackendError::io("write", key, self.store.location(), source);
+            upload.write_all(&piece).map_err(failed)?;
+            bytes += piece.len() as u64;
+        }
+        upload.overwrite(key)?;
+        Ok(bytes)
     }
 
     /// From the near store, or else from the one that is pushed to.

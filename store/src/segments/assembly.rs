@@ -59,6 +59,12 @@ impl Assembly {
         taken
     }
 
+    /// Whether so little is lacking that looking further is not worth it.
+    pub fn is_nearly_whole(&self) -> bool {
+        let lacking = self.pieces.iter().filter(|piece| matches!(piece, Piece::Lacking)).count();
+        lacking * 20 <= self.pieces.len()
+    }
+
     /// The ranges that hold what is lacking: as few bytes as [`TREE_RANGES_MAX`] requests allow.
     pub fn lacking(&self) -> Vec<Span> {
         let mut spans: Vec<Span> = Vec::new();

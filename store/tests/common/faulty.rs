@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 use std::io::{self, Cursor, Read, Write};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use landfall_store::backend::{Access, Backend, BackendError, Cost, DirBackend, Key, Listed, Put, Upload};
 
@@ -18,6 +18,10 @@ pub struct Faulty {
     pub writes_left: AtomicI64,
     /// Flips a bit of the first read of every object.
     pub flip_first_reads: bool,
+    /// Bytes after which the first read of each delta is cut; negative: never.
+    pub cut_deltas_at: AtomicI64,
+    /// Key, offset and length of every read.
+    pub reads: Arc<Mutex<Vec<(String, u64, u64)>>>,
     seen: Mutex<HashSet<String>>,
     /// Bytes that reads returned.
     pub bytes_read: AtomicU64,
@@ -29,6 +33,8 @@ impl Faulty {
             inner: DirBackend::create(dir).unwrap(),
             writes_left: AtomicI64::new(-1),
             flip_first_reads: false,
+            cut_deltas_at: AtomicI64::new(-1),
+            reads: Arc::default(),
             seen: Mutex::default(),
             bytes_read: AtomicU64::new(0),
         }
@@ -50,6 +56,15 @@ impl Faulty {
             at: self.location(),
             source,
         })
+    }
+}
+
+/// A connection that was cut.
+struct Broken;
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::ConnectionReset.into())
     }
 }
 
@@ -93,10 +108,16 @@ impl Backend for Faulty {
         let mut bytes = Vec::new();
         self.inner.read(key, offset, length)?.read_to_end(&mut bytes).unwrap();
         self.bytes_read.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+        self.reads.lock().unwrap().push((key.to_string(), offset, bytes.len() as u64));
         let first = self.seen.lock().unwrap().insert(key.to_string());
         if self.flip_first_reads && first && !key.as_str().ends_with("landfall-store.json") {
             let middle = bytes.len() / 2;
             bytes[middle] ^= 1;
+        }
+        let cut = usize::try_from(self.cut_deltas_at.load(Ordering::SeqCst)).ok();
+        if let (Some(cut), true) = (cut, first && key.as_str().ends_with(".lfd")) {
+            bytes.truncate(cut);
+            return Ok(Box::new(Cursor::new(bytes).chain(Broken)));
         }
         Ok(Box::new(Cursor::new(bytes)))
     }

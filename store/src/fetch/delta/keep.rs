@@ -50,6 +50,7 @@ impl Keeper<'_> {
         (self.watch.progress)(Progress {
             blobs: self.counters.blobs.load(Ordering::Relaxed),
             bytes: self.counters.bytes.load(Ordering::Relaxed),
+            moved: self.counters.moved.load(Ordering::Relaxed),
             ..self.total
         });
         if (self.watch.cancel)() { Err(DeltaError::Fatal(StoreError::Cancelled)) } else { Ok(()) }

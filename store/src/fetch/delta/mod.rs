@@ -22,7 +22,7 @@ use crate::delta::{Base, Change, Group, Head, changed, decompress, gone};
 use crate::digest::{BlobId, TreeId};
 use crate::error::StoreError;
 use crate::layout;
-use crate::limits::INFLATION_MAX;
+use crate::limits::{DELTA_BYTES_MAX, INFLATION_MAX};
 use crate::store::Store;
 use crate::tree::Tree;
 
@@ -129,18 +129,11 @@ impl<'a> Delta<'a> {
     /// Asks for the delta and reads it up to its tree, which is proved. `from` is the tree `base` names.
     pub fn open(store: &'a Store, base: &Base, from: &Tree, to: TreeId) -> Result<Self, DeltaError> {
         let ids = Ids { from: base.tree, to };
-        let mut stream = Stream::new(store, layout::delta(&to, &base.tree), base.bytes);
+        let mut stream = Stream::new(store, layout::delta(&to, &base.tree), base.bytes.min(DELTA_BYTES_MAX));
         let head = Head::read(&mut stream).map_err(|error| ids.unusable(error))?;
         let (tree, change) = read_trees(&mut stream, &head, from, ids)?;
         let groups = pieces(&head, &change, stream.at()).map_err(|why| ids.unusable(why))?;
-        let need = groups.iter().map(|piece| piece.group.new + piece.group.old + piece.stored).max();
-        let need = need.map_or(0, |need| need + MEMORY_BESIDE);
-        if let Some(free) = memory::available()
-            && need > free
-        {
-            let why = format!("it needs {} MiB of memory, and {} are free", need >> 20, free >> 20);
-            return Err(ids.unusable(why));
-        }
+        fits(&groups, memory::available()).map_err(|why| ids.unusable(why))?;
         Ok(Self { ids, tree, change, groups, stream })
     }
 
@@ -197,8 +190,25 @@ fn bring_missing(
     let new: Vec<Wanted> = change.new.iter().map(content).collect();
     // The others are contents of the old tree, in another form than there.
     let others: Vec<Want> = wanted.into_values().flatten().collect();
-    keeper.take_over(&others, have)?;
-    groups.keep_all(&new)
+    // One that is missing comes from a pack; that is no reason to leave the delta.
+    let taken = keeper.take_over(&others, have);
+    if let Err(DeltaError::Fatal(_)) = taken {
+        return taken;
+    }
+    groups.keep_all(&new)?;
+    taken
+}
+
+/// Whether the largest group and what is beside it find room in the memory that is free.
+fn fits(groups: &[Piece], free: Option<u64>) -> Result<(), String> {
+    let largest = groups.iter().map(|piece| piece.group.new + piece.group.old + piece.stored).max();
+    let need = largest.map_or(0, |bytes| bytes + MEMORY_BESIDE);
+    match free {
+        Some(free) if need > free => {
+            Err(format!("it needs {} MiB of memory, and {} are free", need >> 20, free >> 20))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The new tree, proved, and what differs from the old one.
@@ -243,4 +253,26 @@ fn pieces(head: &Head, change: &Change, first: u64) -> Result<Vec<Piece>, &'stat
         begins += group.new;
     }
     if begins == change.new_bytes() { Ok(pieces) } else { Err("its groups are not the new contents") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn piece(new: u64, old: u64, stored: u64) -> Piece {
+        Piece { group: Group { new, old_from: 0, old }, at: 0, stored, begins: 0 }
+    }
+
+    #[test]
+    fn a_host_with_less_free_memory_than_the_largest_group_needs_uses_packs() {
+        let groups = [piece(MIB, MIB, MIB), piece(20 * MIB, 30 * MIB, 10 * MIB)];
+        assert!(fits(&groups, Some(124 * MIB)).is_ok());
+        let why = fits(&groups, Some(124 * MIB - 1)).unwrap_err();
+        assert_eq!(why, "it needs 124 MiB of memory, and 123 are free");
+        assert!(fits(&groups, None).is_ok(), "where the kernel says nothing");
+        assert!(fits(&[piece(300, 300, 300)], Some(80 * MIB)).is_ok(), "a small delta needs little");
+        assert!(fits(&[], Some(0)).is_ok(), "and one without contents nothing");
+    }
 }

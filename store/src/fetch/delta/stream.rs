@@ -41,7 +41,8 @@ impl<'a> Stream<'a> {
         for _ in 0..TRIES {
             // A group that is not wanted is read over if that is cheaper than another request.
             let gap = piece.at.checked_sub(self.at);
-            if gap.is_none_or(|gap| gap > self.store.backend().cost().gap_bytes) {
+            let gap_max = self.store.backend().cost().gap_bytes;
+            if self.open.is_none() || gap.is_none_or(|gap| gap > gap_max) {
                 self.open = None;
                 self.at = piece.at;
             }
