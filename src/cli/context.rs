@@ -168,6 +168,9 @@ pub fn store_error(error: StoreError) -> CliError {
             (Exit::NotFound, "NotFound")
         }
         StoreError::UnknownArtifact { .. } => (Exit::NotFound, "UnknownArtifact"),
+        StoreError::Unlisted { .. } => (Exit::NotFound, "Unlisted"),
+        StoreError::Backend(BackendError::Unreachable { .. }) => (Exit::Supply, "StoreUnreachable"),
+        StoreError::Backend(BackendError::Denied { .. }) => (Exit::Supply, "StoreDenied"),
         StoreError::Ambiguous { .. } => (Exit::Usage, "Ambiguous"),
         StoreError::VersionTaken { .. } => (Exit::Conflict, "VersionTaken"),
         StoreError::Damaged { .. } | StoreError::Unavailable { .. } => (Exit::Supply, "DigestMismatch"),
@@ -188,6 +191,7 @@ const fn store_hint(error: &StoreError) -> Option<&'static str> {
     match error {
         StoreError::NotAStore(_) => Some("`landfall pack` makes one; --store names another"),
         StoreError::UnknownArtifact { .. } => Some("`landfall ls` shows what the store has"),
+        StoreError::Unlisted { .. } => Some("give the full id, or a version together with --app"),
         StoreError::Ambiguous { .. } => Some("give the full id, or more of its digits"),
         StoreError::VersionTaken { .. } => {
             Some("give it another --version, or say --move-version if nobody relies on the old one")
