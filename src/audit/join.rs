@@ -14,7 +14,7 @@ pub fn join(mut runs: Vec<Run>, log: &[Noted]) -> Vec<Run> {
         run.commit = asking(run, log).cloned();
     }
     let tried: HashSet<(&str, ArtifactId)> =
-        runs.iter().filter_map(|run| Some((run.environment.as_str(), run.artifact))).collect();
+        runs.iter().map(|run| (run.environment.as_str(), run.artifact)).collect();
     let unseen: Vec<Run> = log
         .iter()
         .flat_map(|noted| noted.named.iter().map(move |naming| (naming, &noted.commit)))

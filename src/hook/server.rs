@@ -156,7 +156,7 @@ impl Desk {
             }
             call.update(piece);
         }
-        if !call.is_genuine() {
+        if !call.proves() {
             self.note_refusal();
             return say(StatusCode::UNAUTHORIZED, "the signature is missing or wrong\n");
         }

@@ -113,7 +113,7 @@ impl Call {
     }
 
     /// Whether somebody who knows the secret made it.
-    pub(super) fn is_genuine(self) -> bool {
+    pub(super) fn proves(self) -> bool {
         let holds = |mac: &Hmac<Sha256>, claims: &[Vec<u8>]| {
             claims.iter().any(|claim| mac.clone().verify_slice(claim).is_ok())
         };
@@ -165,12 +165,12 @@ mod tests {
         let mut call = Call::new(&secret, header);
         // In pieces, as it comes.
         body.chunks(5).for_each(|piece| call.update(piece));
-        call.is_genuine()
+        call.proves()
     }
 
     /// The example of GitHub's own documentation.
     #[test]
-    fn the_signature_that_github_documents_is_genuine_and_nothing_near_it_is() {
+    fn the_signature_that_github_documents_proves_and_nothing_near_it_is() {
         let good = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
         let body = b"Hello, World!";
         assert!(genuine(SECRET, &[("x-hub-signature-256", good)], body));

@@ -22,13 +22,13 @@ pub struct Refusal {
     reason: &'static str,
     message: String,
     hint: Option<&'static str>,
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
 }
 
 impl Refusal {
     /// A refusal: `reason` is one word for machines.
     pub fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        let mut headers = HeaderMap::new();
+        let mut headers = Box::new(HeaderMap::new());
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"landfall\""));
         }
@@ -90,7 +90,7 @@ impl Refusal {
             document["hint"] = hint.into();
         }
         let mut answer = document_answer(self.status, &document);
-        answer.headers_mut().extend(self.headers);
+        answer.headers_mut().extend(*self.headers);
         answer
     }
 }

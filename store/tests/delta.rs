@@ -255,6 +255,9 @@ fn deltas_are_never_needed() {
     world.bring(&base, &old, &new, &contents(&old));
 }
 
+/// Makes a whole delta a damaged one.
+type Spoil = Box<dyn Fn(&mut Vec<u8>)>;
+
 #[test]
 fn whatever_is_wrong_with_a_delta_packs_give_the_same_bytes() {
     let (old, new) = versions();
@@ -262,7 +265,7 @@ fn whatever_is_wrong_with_a_delta_packs_give_the_same_bytes() {
     let path = world.path(layout::delta(&tree(&new).id(), &base.tree).as_str());
     let good = std::fs::read(&path).unwrap();
     let whole = contents(&old);
-    let spoilt: Vec<(&str, Box<dyn Fn(&mut Vec<u8>)>)> = vec![
+    let spoilt: Vec<(&str, Spoil)> = vec![
         ("cut", Box::new(|bytes| bytes.truncate(bytes.len() / 2))),
         ("empty", Box::new(Vec::clear)),
         ("another kind", Box::new(|bytes| bytes[0] = b'X')),

@@ -248,6 +248,7 @@ fn settle(
     assert!(trees <= 2 * artifacts, "seed {seed}: {left:?}");
 }
 
+#[expect(clippy::print_stdout, reason = "a count that a promise names is shown")]
 fn schedules(name: &str, from: u64, count: u64) {
     let seen = Seen::default();
     let next = AtomicU64::new(from);

@@ -1,5 +1,7 @@
 //! `landfall serve` as a real process: what it gives, what it takes, and what it refuses.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

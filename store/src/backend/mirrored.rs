@@ -84,7 +84,7 @@ impl MirroredBackend {
         Err(told)
     }
 
-    fn from_any<'a, T>(
+    fn ask_any<'a, T>(
         &'a self,
         key: &Key,
         ask: impl Fn(&'a dyn Backend) -> Result<T, BackendError>,
@@ -155,7 +155,7 @@ impl Backend for MirroredBackend {
 
     fn size(&self, key: &Key) -> Result<Option<u64>, BackendError> {
         let absent = || BackendError::NotFound { key: key.clone(), at: self.location() };
-        match self.from_any(key, |place| place.size(key)?.ok_or_else(absent)) {
+        match self.ask_any(key, |place| place.size(key)?.ok_or_else(absent)) {
             Ok((_, size)) => Ok(Some(size)),
             Err(BackendError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -163,12 +163,12 @@ impl Backend for MirroredBackend {
     }
 
     fn read(&self, key: &Key, offset: u64, length: u64) -> Result<Box<dyn Read + Send + '_>, BackendError> {
-        let first = self.from_any(key, |place| place.read(key, offset, length))?;
+        let first = self.ask_any(key, |place| place.read(key, offset, length))?;
         Ok(self.body(key, offset, offset.saturating_add(length), first))
     }
 
     fn open(&self, key: &Key, offset: u64, length: u64) -> Result<Opened<'_>, BackendError> {
-        let (place, opened) = self.from_any(key, |place| place.open(key, offset, length))?;
+        let (place, opened) = self.ask_any(key, |place| place.open(key, offset, length))?;
         Ok(match opened {
             Opened::Part(stream) => {
                 Opened::Part(self.body(key, offset, offset.saturating_add(length), (place, stream)))

@@ -41,11 +41,11 @@ impl Stamp {
         let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
         // The types of these numbers differ between architectures.
         Self {
-            device: stat.st_dev as u64,
-            inode: stat.st_ino as u64,
+            device: stat.st_dev,
+            inode: stat.st_ino,
             size: stat.st_size as u64,
-            modified: nanos(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-            changed: nanos(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            modified: nanos(stat.st_mtime, stat.st_mtime_nsec as i64),
+            changed: nanos(stat.st_ctime, stat.st_ctime_nsec as i64),
         }
     }
 

@@ -34,6 +34,9 @@ use crate::store::Store;
 use crate::sweep::Family;
 use crate::tree::Tree;
 
+/// Trees and artifacts that need something.
+type Needers = (BTreeSet<TreeId>, BTreeSet<ArtifactId>);
+
 /// Packs that are read side by side: more would take more memory than a check may.
 const PACKS_MAX: usize = 4;
 /// Lost contents that are named one by one.
@@ -370,8 +373,8 @@ impl Scrub<'_> {
         &mut self,
         needs: &Needs,
         checked: &[(PackId, Checked)],
-    ) -> Result<HashMap<PackId, (BTreeSet<TreeId>, BTreeSet<ArtifactId>)>, StoreError> {
-        let mut blamed: HashMap<PackId, (BTreeSet<TreeId>, BTreeSet<ArtifactId>)> = HashMap::new();
+    ) -> Result<HashMap<PackId, Needers>, StoreError> {
+        let mut blamed: HashMap<PackId, Needers> = HashMap::new();
         let lost = needs.lost();
         if lost == 0 {
             return Ok(blamed);

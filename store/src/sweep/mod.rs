@@ -101,7 +101,7 @@ pub fn collect(store: &Store, request: &Request<'_>) -> Result<Collected, StoreE
     let mut writer = None;
     if !decided.remove.is_empty() {
         match sweep(store, request, &run)? {
-            Swept::Done(now, plan) => (facts, decided) = (now, plan),
+            Swept::Done(now, plan) => (facts, decided) = (*now, plan),
             Swept::Writer(note) => writer = Some(note),
         }
     }
@@ -126,7 +126,7 @@ pub fn collect(store: &Store, request: &Request<'_>) -> Result<Collected, StoreE
 }
 
 enum Swept {
-    Done(Facts, SweepPlan),
+    Done(Box<Facts>, SweepPlan),
     Writer(Note),
 }
 
@@ -144,7 +144,7 @@ fn sweep(store: &Store, request: &Request<'_>, run: &str) -> Result<Swept, Store
     for kind in decided.remove.chunk_by(same_kind) {
         remove(store, kind, &claim, &tick)?;
     }
-    Ok(Swept::Done(facts, decided))
+    Ok(Swept::Done(Box::new(facts), decided))
 }
 
 /// Removes objects of one kind, some at a time.

@@ -236,6 +236,9 @@ mod tests {
 
     const SECRET: &str = "s3cr3t/in+env";
 
+    /// Names and what is given for them.
+    type Given<'a> = &'a [(&'a str, &'a str)];
+
     fn read(variables: &[(&str, &str)], files: &[(&str, &str)]) -> Result<Settings, SettingsError> {
         let find = |pairs: &[(&str, &str)], name: &str| {
             pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
@@ -302,7 +305,7 @@ mod tests {
     fn typical_mistakes_say_what_to_set_and_never_a_secret() {
         let config = |text| [("/h/.aws/config", text)];
         let sso = config("[default]\nsso_session = x\n");
-        let mistakes: [(&[(&str, &str)], &[(&str, &str)], &str); 7] = [
+        let mistakes: [(Given<'_>, Given<'_>, &str); 7] = [
             (&BOTH[..1], &[], "AWS_SECRET_ACCESS_KEY is not"),
             (&BOTH[1..], &[], "AWS_ACCESS_KEY_ID is not"),
             (

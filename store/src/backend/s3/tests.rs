@@ -18,6 +18,9 @@ use crate::sweep::{Policy, Request, collect};
 use crate::tree::{Entry, Kind, Tree};
 use bucket::Bucket;
 
+/// Variables and their values.
+type Given<'a> = &'a [(&'a str, &'a str)];
+
 /// A backend for a server's bucket.
 pub(crate) fn backend(server: &Bucket, prefix: &str) -> S3Backend {
     open(server, bucket::NAME, prefix, &[]).unwrap()
@@ -150,7 +153,7 @@ fn mistakes_are_told_with_what_to_set_and_never_with_a_secret() {
     let server = Bucket::start();
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (refused, tls) = (format!("http://{nowhere}"), server.endpoint().replace("http:", "https:"));
-    let cases: [(&str, &[(&str, &str)], &str); 6] = [
+    let cases: [(&str, Given<'_>, &str); 6] = [
         (bucket::NAME, &[("AWS_SECRET_ACCESS_KEY", "wrong-s3cret")], "check AWS_SECRET_ACCESS_KEY"),
         (bucket::NAME, &[("AWS_ACCESS_KEY_ID", "AKIDUNKNOWN")], "AWS_ACCESS_KEY_ID"),
         ("no-such-bucket", &[], "no bucket `no-such-bucket`"),
