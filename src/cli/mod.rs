@@ -1,6 +1,7 @@
 //! The command line: what was typed, what it means, one file per command.
 
 pub mod context;
+mod copy;
 pub mod error;
 pub mod exit;
 pub mod report;
