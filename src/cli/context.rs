@@ -91,13 +91,13 @@ impl Context {
             Some(store) => store.clone(),
             None => StoreLocation::Dir(self.root()?.store()),
         };
-        let (mirrors, token_file) = (config.store_mirrors.clone(), config.store_token_file.clone());
-        Ok(StoreAddress { location, mirrors, token_file })
+        let token_file = config.store_token_file.clone().or_else(|| self.global.store_token_file.clone());
+        Ok(StoreAddress { location, mirrors: config.store_mirrors.clone(), token_file })
     }
 
     /// How a place that was typed is opened.
     pub fn address(&self, location: StoreLocation) -> StoreAddress {
-        location.into()
+        StoreAddress { token_file: self.global.store_token_file.clone(), ..location.into() }
     }
 
     /// The store, which must exist.
