@@ -15,6 +15,9 @@ use super::state::state_error;
 use crate::config::{self, ConfigError, HostConfig, StateLocation};
 use crate::host::{Host, HostError};
 use crate::layout::Root;
+use crate::source::Source;
+use crate::source::file::FileSource;
+use crate::source::git::GitSource;
 use crate::state::{DesiredState, StateError};
 
 /// Where an installed agent keeps everything.
@@ -88,13 +91,13 @@ impl Context {
             Some(store) => store.clone(),
             None => StoreLocation::Dir(self.root()?.store()),
         };
-        let (mirrors, token_file) = (config.store_mirrors.clone(), config.store_token_file.clone());
-        Ok(StoreAddress { location, mirrors, token_file })
+        let token_file = config.store_token_file.clone().or_else(|| self.global.store_token_file.clone());
+        Ok(StoreAddress { location, mirrors: config.store_mirrors.clone(), token_file })
     }
 
     /// How a place that was typed is opened.
     pub fn address(&self, location: StoreLocation) -> StoreAddress {
-        location.into()
+        StoreAddress { token_file: self.global.store_token_file.clone(), ..location.into() }
     }
 
     /// The store, which must exist.
@@ -121,13 +124,25 @@ impl Context {
         match config.state.map(|state| state.location) {
             None => Ok(STATE_FILE.into()),
             Some(StateLocation::File(path)) => Ok(path),
-            Some(StateLocation::Git { .. }) => Err(CliError::new(
+            Some(StateLocation::Git(_)) => Err(CliError::new(
                 Exit::Source,
                 "SourceUnknown",
-                "this landfall reads the state from a file only, not from a remote repository",
+                "the state is in a git repository, and this command works on a file",
             )
             .hint("clone the state repository and give its file: --state state/deploy-state.json")),
         }
+    }
+
+    /// Where the state comes from, as the agent has it: `--state`, else host.toml, else `./deploy-state.json`.
+    /// `cache`: where a repository is fetched to.
+    pub fn source(&self, cache: PathBuf) -> Result<Source, CliError> {
+        if self.global.state.is_none()
+            && let Some(StateLocation::Git(repository)) = self.config()?.state.map(|state| state.location)
+        {
+            return Ok(Source::Git(GitSource::new(repository, cache)));
+        }
+        let path = self.state_file()?;
+        FileSource::new(&path).map(Source::File).map_err(|error| io(&path, &error))
     }
 
     /// What the state asks every app to run. A state that was not named may be missing or unreadable: then
