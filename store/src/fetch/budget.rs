@@ -12,9 +12,10 @@ use memmap2::MmapMut;
 use crate::limits::FRAME_RAW_BYTES_MAX;
 use crate::pack::{Frame, FrameDecoder, PackError};
 
-/// Bytes of frames, stored and decompressed, that all workers hold together. With buffers of sockets and the
-/// decoders it keeps a fetch below 64 MiB.
-const FRAMES_BYTES_MAX: usize = 16 << 20;
+/// Bytes of frames, stored and decompressed, that all workers hold together: the largest possible frame, or
+/// several real ones. With buffers of sockets, which eight connections fill to 20 MiB, it keeps a fetch below
+/// 64 MiB.
+const FRAMES_BYTES_MAX: usize = FRAME_STORED_BYTES_MAX + FRAME_RAW_BYTES_MAX;
 /// Stored bytes of one frame: what zstd cannot shrink is a little longer than its content.
 const FRAME_STORED_BYTES_MAX: usize = 2 * FRAME_RAW_BYTES_MAX;
 
