@@ -9,6 +9,7 @@ from report import Report
 
 class Bench:
     def __init__(self, disk, program, operations, rounds):
+        self.disk = disk
         self.trees = f"{disk}/trees"
         self.work = f"{disk}/work"
         self.program = program
@@ -17,7 +18,7 @@ class Bench:
         self.report = Report()
         # The highest of each kind of command, MiB.
         self.peaks = {}
-        run(f"rm -rf {self.work} && mkdir -p {self.work}")
+        self.clean()
 
     def tree(self, name, version):
         return f"{self.trees}/{name}-v{version}"
@@ -45,7 +46,8 @@ class Bench:
         return samples
 
     def clean(self):
-        run(f"rm -rf {self.work} && mkdir -p {self.work}")
+        """For the next work. What was freed goes back to the disk that holds the image, where it can."""
+        run(f"rm -rf {self.work} && mkdir -p {self.work}; fstrim {self.disk} || true")
 
     def can(self, *words):
         """Whether this landfall has a command: what is not built yet is said, not hidden."""

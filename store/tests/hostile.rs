@@ -1,6 +1,8 @@
 //! Hostile trees, archives and directories: each is refused with a reason, and nothing outside is touched.
 #![allow(clippy::unwrap_used, reason = "clippy spares tests, but not the functions beside them")]
 
+#[path = "common/faulty_http.rs"]
+mod faulty_http;
 mod support;
 
 use std::io::Write;
@@ -9,12 +11,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use landfall_store::archive::{ImportError, Limits, import};
+use landfall_store::backend::HttpBackend;
 use landfall_store::blob::{BlobSink, Want};
 use landfall_store::contents::{Contents, PathSet};
+use landfall_store::fetch::{self, Watch};
 use landfall_store::materialise::{MaterialiseError, materialise};
 use landfall_store::place::Mode;
 use landfall_store::verify::{Depth, Expected, verify};
-use landfall_store::{BlobId, Tree};
+use landfall_store::{BlobId, Entry, Kind, Store, StoreError, Tree, TreeId, layout};
 use tar::{EntryType, Header};
 
 use support::*;
@@ -466,4 +470,68 @@ fn resident_kib() -> u64 {
     let status = std::fs::read_to_string(Path::new("/proc/self/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Half a gibibyte of zeros in a few kilobytes.
+fn bomb() -> Vec<u8> {
+    let zeros = std::io::Read::take(std::io::repeat(0), 512 << 20);
+    zstd::encode_all(zeros, 1).unwrap()
+}
+
+#[test]
+fn p6_a_hostile_store_over_http_is_refused_in_bounded_memory() {
+    let canary = Canary::new();
+    let dir = canary.world.dir.path().join("store");
+    Store::create(&dir).unwrap();
+    let put = |key: landfall_store::backend::Key, bytes: &[u8]| {
+        let path = dir.join(key.as_str());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    let server = faulty_http::Server::of(&dir);
+    let open = || Store::with_backend(Box::new(HttpBackend::open(&server.url(), None).unwrap())).unwrap();
+    let hash = BlobId::of(b"evil");
+    let before = resident_kib();
+
+    // Trees whose bytes are what their ids say, and evil all the same.
+    let lines = [
+        format!("F 4 {hash} ../x"),
+        format!("F 4 {hash} /etc/passwd"),
+        format!("F {} {hash} x", 1u64 << 63),
+        format!("F {} {hash} x", u64::MAX),
+        format!("P 4 {hash} x"),
+        "L ../../x x".to_owned(),
+        format!("L x d\nF 4 {hash} d/x"),
+    ];
+    for line in lines {
+        let text = format!("landfall-tree 1\n{line}\n");
+        let id = TreeId::of(text.as_bytes());
+        put(layout::tree(&id), &zstd::encode_all(text.as_bytes(), 1).unwrap());
+        let refused = fetch::tree(&open(), &id);
+        assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{line}: {refused:?}");
+    }
+    // Bytes that are not what their ids say: a bomb, another object, nothing.
+    let id = TreeId::of(b"promised");
+    for bytes in [bomb(), b"{\"app\":\"web\"}".to_vec(), Vec::new()] {
+        put(layout::tree(&id), &bytes);
+        put(layout::artifact(&landfall_store::ArtifactId(id.0)), &bytes);
+        assert!(matches!(fetch::tree(&open(), &id), Err(StoreError::Damaged { .. })));
+        assert!(fetch::artifact(&open(), &landfall_store::ArtifactId(id.0)).is_err());
+    }
+    // A good tree of a huge file, and locators that lie about it.
+    let kind = Kind::File { size: (1 << 53) - 1, blob: hash, executable: false };
+    let tree = Tree::from_entries(vec![Entry { path: path("x"), kind }]).unwrap();
+    let huge = serde_json::json!({ "v": 1, "tree": tree.id(), "gen": 1, "packs": [tree.id()],
+        "frames": [[0, u64::MAX - 1, u32::MAX, u32::MAX]], "objs": [0, 0] });
+    for locator in [bomb(), b"zstd?".to_vec(), zstd::encode_all(huge.to_string().as_bytes(), 1).unwrap()] {
+        put(layout::locator(&tree.id()), &locator);
+        let run = canary.world.cache.receive().unwrap();
+        let refused = fetch::blobs(&open(), &[&tree], &run, &Watch::NOBODY);
+        run.discard().unwrap();
+        assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+    }
+    let grown = resident_kib().saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} KiB");
+    drop(server);
+    canary.is_untouched();
 }
