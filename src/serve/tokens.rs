@@ -144,7 +144,7 @@ mod tests {
         for bad in [
             "",
             "\n# only words\n",
-            "short",
+            "tiny",
             "a token with blanks in it, and long enough",
             "ümlaut-ümlaut-ümlaut",
         ] {

@@ -94,9 +94,8 @@ impl HttpBackend {
         let mut response = self.answered(sent)?;
         match response.status() {
             StatusCode::OK => {}
-            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => return Ok(None),
             status if status.is_redirection() => return Ok(None),
-            _ => return Err(refusal(response).await),
+            _ => return refusal(response).await.map_or(Ok(None), Err),
         }
         let mut text = Vec::new();
         loop {
@@ -137,14 +136,16 @@ impl HttpBackend {
                 let sent = timeout(self.patience.answer.saturating_add(allowed), request().send()).await;
                 let response = self.answered(sent)?;
                 match response.status() {
-                    status if status.is_success() => Ok(status),
-                    _ => Err(refusal(response).await),
+                    status @ (StatusCode::CREATED | StatusCode::NO_CONTENT) => Ok(Some(status)),
+                    // A server that takes a PUT for a GET has stored nothing.
+                    status if status.is_success() => Ok(None),
+                    _ => refusal(response).await.map_or(Ok(None), Err),
                 }
             });
             effort.waited += begun.elapsed();
             let fault = match tried {
-                Ok(status) => return Ok(status),
-                Err(Fault::Final(why)) if why == READ_ONLY => return Err(self.unable(action, key, READ_ONLY)),
+                Ok(Some(status)) => return Ok(status),
+                Ok(None) => return Err(self.unable(action, key, READ_ONLY)),
                 Err(fault) => fault,
             };
             effort.wait(fault, &self.patience).map_err(|fault| self.error(action, key, fault))?;
@@ -167,8 +168,9 @@ impl HttpBackend {
     }
 }
 
-/// Why a request was not served: what the server says of it, and whether another try may help.
-async fn refusal(mut response: Response) -> Fault {
+/// Why a request was not served: what the server says of it, and whether another try may help. `None`: it is no
+/// server of `landfall serve`, and knows no such requests.
+async fn refusal(mut response: Response) -> Option<Fault> {
     let (status, after) = (response.status(), asked_pause(&response));
     let mut text = Vec::new();
     while let Ok(Ok(Some(bytes))) = timeout(Duration::from_secs(10), response.chunk()).await {
@@ -179,14 +181,14 @@ async fn refusal(mut response: Response) -> Fault {
     }
     let said = serde_json::from_slice::<Refusal>(&text).ok();
     let why = said.as_ref().map_or_else(|| status.to_string(), Refusal::to_string);
-    match status.as_u16() {
-        404 | 410 if said.is_some() => Fault::Missing,
+    Some(match status.as_u16() {
+        404 | 405 | 410 | 501 if said.is_none() => return None,
+        404 | 410 => Fault::Missing,
         401 | 403 => Fault::Denied(why),
-        404 | 405 | 501 => Fault::Final(READ_ONLY.to_owned()),
         408 | 425 | 429 | 500 | 502..=504 => Fault::Passing { why, after },
         300..=399 => Fault::Final(format!("{status}: give the address that it redirects to")),
         _ => Fault::Final(why),
-    }
+    })
 }
 
 /// An object on its way. Its key is its content's, so it is kept until the last byte is known.
