@@ -255,11 +255,12 @@ fn a_silent_or_slow_server_is_left_after_a_second_chance() {
 fn a_slow_reader_is_no_slow_server() {
     let (dir, bytes) = object();
     let server = Server::of(dir.path());
-    let http = backend(&server, Patience { window: Duration::from_secs(20), ..impatience() });
+    let answer = Duration::from_secs(5);
+    let http = backend(&server, Patience { answer, window: Duration::from_secs(60), ..impatience() });
     let mut body = http.read(&key("a/b"), 0, 1000).unwrap();
     let mut read = vec![0; 10];
     body.read_exact(&mut read).unwrap();
-    std::thread::sleep(Duration::from_millis(700));
+    std::thread::sleep(answer + Duration::from_secs(1));
     body.read_to_end(&mut read).unwrap();
     assert_eq!(read, bytes);
 }
