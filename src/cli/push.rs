@@ -50,7 +50,7 @@ pub struct Push {
 pub fn run(args: &Push, context: &Context) -> Outcome {
     let from = context.open_store()?;
     let ids = asked(args, &from)?;
-    let deployed = if args.no_delta { None } else { Some(context.deployed()?) };
+    let deployed = if args.no_delta { None } else { Some(context.deployed()) };
     let to = context.address(parse_store(&args.to)?).create().map_err(store_error)?;
     let mut pushed = Vec::new();
     let progress = Progress::new(&context.report);
