@@ -20,7 +20,30 @@ pub enum Edge {
 /// Passes a moment. With `sim`, and `LANDFALL_KILL_AT=<Stage>:<Edge>` set, the process dies here by SIGKILL.
 #[cfg(feature = "sim")]
 pub fn reach(stage: Stage, edge: Edge) {
-    let here = format!("{stage}:{edge:?}");
+    die_at(&format!("{stage}:{edge:?}"));
+}
+
+/// Moments around the acceptance of a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepting {
+    /// It was judged; nothing says so yet.
+    Before,
+    /// It is on record; nothing has acted on it.
+    After,
+}
+
+/// Passes a moment. With `sim`, and `LANDFALL_KILL_AT=Accept:<moment>` set, the process dies here by SIGKILL.
+#[cfg(feature = "sim")]
+pub fn accepting(moment: Accepting) {
+    die_at(&format!("Accept:{moment:?}"));
+}
+
+/// Passes a moment.
+#[cfg(not(feature = "sim"))]
+pub const fn accepting(_: Accepting) {}
+
+#[cfg(feature = "sim")]
+fn die_at(here: &str) {
     if std::env::var("LANDFALL_KILL_AT").is_ok_and(|at| at == here) {
         let own = rustix::process::getpid();
         rustix::process::kill_process(own, rustix::process::Signal::KILL).expect("a process may end itself");

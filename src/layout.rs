@@ -66,6 +66,16 @@ impl Root {
         self.0.join("accepted")
     }
 
+    /// How the state repository was last found.
+    pub fn source(&self) -> PathBuf {
+        self.0.join("source")
+    }
+
+    /// The state repository as far as it was fetched. Disposable.
+    pub fn repository(&self) -> PathBuf {
+        self.0.join("cache").join("state.git")
+    }
+
     /// Artifacts known to this host, by id.
     pub fn artifacts(&self) -> PathBuf {
         self.0.join("artifacts")

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use landfall::quickstart::hello;
 use landfall::release::worker;
+use landfall::source::git::credential;
 use landfall::start::shim;
 
 fn main() -> ExitCode {
@@ -11,6 +12,7 @@ fn main() -> ExitCode {
     match arguments.next() {
         Some(first) if first == shim::SUBCOMMAND => shim::main(arguments),
         Some(first) if first == worker::SUBCOMMAND => worker::main(),
+        Some(first) if first == credential::SUBCOMMAND => credential::main(arguments),
         Some(first) if first == hello::SUBCOMMAND => hello::main(arguments),
         _ => landfall::cli::main().into(),
     }

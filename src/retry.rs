@@ -38,6 +38,9 @@ const LOCK: Schedule = schedule(3, 10, 10);
 /// Questions to a migration's check, on a host that waits for another to migrate: until the step's timeout.
 pub const AWAIT: Schedule = schedule(u32::MAX, 2, 30);
 
+/// Looks at a state repository that cannot be read: for ever, and never so rarely that a push goes unseen for long.
+pub const SOURCE: Schedule = schedule(u32::MAX, 5, 300);
+
 /// Attempts after one that failed for what lies outside the host: every 10 minutes, for ever.
 const OUTSIDE: Schedule = schedule(u32::MAX, 600, 600);
 /// Attempts after one that failed for this host's own trouble: soon at first.

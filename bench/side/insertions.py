@@ -6,7 +6,7 @@ import random
 from bench import remove
 from measure import run
 from peers import Casync, Restic
-from upgrade import growth, received, rsync_bytes, stored_in_turn
+from upgrade import growth, received, rsync_bytes, pushed_in_turn
 
 FILES = [20 * (number + 1) for number in range(10)]
 INSERTED = 70_000
@@ -32,7 +32,7 @@ def insertions(bench):
     ours = bench.landfall()
     quiet = {"log": f"{bench.work}/log"}
     v1, v2 = bench.tree("binaries", 1), bench.tree("binaries", 2)
-    made = stored_in_turn(bench, ours, "binaries", 2)
+    made = pushed_in_turn(bench, ours, "binaries", 2)
     before = dict(bench.peaks)
     requests, bodies, _ = received(bench, ours, 2, "fetch of insertions")
     peers = [(peer.name, growth(peer, v1, v2, quiet)) for peer in (Casync(bench.work), Restic(bench.work))]

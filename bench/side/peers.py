@@ -4,6 +4,7 @@
 must be there before is made by `prepare…`, which nobody measures.
 """
 
+import json
 import os
 
 from measure import run, tree_bytes
@@ -192,6 +193,16 @@ class Landfall(Peer):
         return (f"{self.program} pack {tree} --recipe {self.work}/landfall.toml --version {version} "
                 f"--store {self.store} --root {self.work}/root")
 
+    @property
+    def served(self):
+        """The store that hosts fetch from."""
+        return f"{self.work}/served"
+
+    def push(self, version, deltas=True):
+        """From the build machine's own store; against the version before it, a delta is made."""
+        flag = "" if deltas else " --no-delta"
+        return f"{self.program} push {version} --app bench --root {self.work}/root --store {self.store} --to {self.served}{flag}"
+
     def stored(self):
         return tree_bytes(self.store)
 
@@ -213,7 +224,10 @@ class Landfall(Peer):
                 f"--state {host}/state.json")
 
     def release(self, version):
-        return self.on_host(f"release {version} --app bench --env prod --skip-pm2")
+        """By id, as a state file names it."""
+        with open(f"{self.store}/refs/bench/{version}.json") as reference:
+            artifact = json.load(reference)["artifact"]
+        return self.on_host(f"release {artifact} --app bench --env prod --skip-pm2")
 
     def current(self):
         return f"{self.work}/host/root/apps/bench/prod/current"

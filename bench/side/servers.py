@@ -65,8 +65,8 @@ def web(directory, work):
             daemon off; worker_processes 2; pid {work}/nginx/{port}.pid; error_log {work}/nginx/error.log; user root;
             events {{}}
             http {{
-                access_log {log} sizes;
                 log_format sizes '$body_bytes_sent $bytes_sent $request_length';
+                access_log {log} sizes;
                 client_body_temp_path {work}/nginx/b; proxy_temp_path {work}/nginx/p; fastcgi_temp_path {work}/nginx/f;
                 uwsgi_temp_path {work}/nginx/u; scgi_temp_path {work}/nginx/s;
                 default_type application/octet-stream; sendfile on; keepalive_requests 100000;

@@ -11,15 +11,17 @@ from peers import Borg, Casync, Git, Ostree, Restic, Tar
 RSYNC = "rsync -rlpcz --zc=zstd --stats"
 
 
-def stored_in_turn(bench, ours, tree, to):
-    """A store with v1, then `to`: the delta between them is made by the second push."""
-    run(ours.pack(bench.tree(tree, 1), "v1"), log=f"{bench.work}/log")
-    return bench.measure(ours.pack(bench.tree(tree, to), f"v{to}"), "push with a delta")
+def pushed_in_turn(bench, ours, tree, to):
+    """A store with v1, then `to`: the second push makes the delta between them, and is what is given back."""
+    for version in (1, to):
+        run(ours.pack(bench.tree(tree, version), f"v{version}"), log=f"{bench.work}/log")
+    bench.measure(ours.push("v1"), "push")
+    return bench.measure(ours.push(f"v{to}"), "push with a delta")
 
 
 def received(bench, ours, to, kind):
     """What a host that has v1 receives to become v`to`, as the web server counts it."""
-    with servers.web(ours.store, bench.work) as web:
+    with servers.web(ours.served, bench.work) as web:
         ours.host(web.url)
         bench.measure(ours.release("v1"), "fetch")
         web.forget()
@@ -32,17 +34,17 @@ def wire(bench):
              ("nextapp", 2, 80_000, None), ("nextapp", 3, 120_000, None)]
     for tree, to, limit, without in cases:
         ours = bench.landfall()
-        made = stored_in_turn(bench, ours, tree, to)
+        made = pushed_in_turn(bench, ours, tree, to)
         requests, bodies, everything = received(bench, ours, to, "fetch with a delta")
         peers = peers_bytes(bench, tree, to)
         work = f"bytes received, {tree} v1 → v{to}"
         bench.report.bytes_limit(work, bodies, peers, limit, requests)
         bench.report.note(f"{work}: {everything} bytes with all headers of both directions.")
         if tree == "nest" and to == 3:
-            bench.report.amount_limit("pack of nest v3 with its delta, the whole command", made.cpu, "CPU-s", 3)
+            bench.report.amount_limit("push of nest v3 with its delta, the whole command", made.cpu, "CPU-s", 3)
             bench.report.amount_limit("the same, peak memory", made.peak, "MiB", 256)
         if without:
-            remove(f"{ours.store}/deltas")
+            remove(f"{ours.served}/deltas", f"{ours.served}/hints")
             requests, bodies, _ = received(bench, ours, to, "fetch")
             bench.report.bytes_limit(f"{work}, all deltas deleted", bodies, [], without, requests)
         bench.clean()
@@ -109,7 +111,7 @@ def rsync_bytes(bench, v1, new):
 def upgrade(bench):
     """v1 → v3 to a complete release, `current` switched; then the same behind a slow line."""
     ours, casync = bench.landfall(), Casync(bench.work)
-    stored_in_turn(bench, ours, "nest", 3)
+    pushed_in_turn(bench, ours, "nest", 3)
     for version in (1, 3):
         run(casync.pack(bench.tree("nest", version), f"v{version}"), log=f"{bench.work}/log")
     v1, to = bench.tree("nest", 1), f"{bench.work}/arrived"
@@ -131,7 +133,7 @@ def upgrade(bench):
         remove(to)
         return bench.measure(casync.extract("v3", to, v1))
 
-    with servers.web(ours.store, bench.work) as web, servers.rsync(bench.trees, bench.work) as rsync:
+    with servers.web(ours.served, bench.work) as web, servers.rsync(bench.trees, bench.work) as rsync:
         samples = bench.interleaved({
             "landfall": (None, landfall_through(web.port)),
             "rsync --link-dest": (None, rsync_through(rsync)),

@@ -14,6 +14,9 @@ use super::report::Report;
 use crate::config::{self, ConfigError, HostConfig, StateLocation};
 use crate::host::{Host, HostError};
 use crate::layout::Root;
+use crate::source::Source;
+use crate::source::file::FileSource;
+use crate::source::git::GitSource;
 use crate::state::DesiredState;
 
 /// Where an installed agent keeps everything.
@@ -87,13 +90,13 @@ impl Context {
             Some(store) => store.clone(),
             None => StoreLocation::Dir(self.root()?.store()),
         };
-        let (mirrors, token_file) = (config.store_mirrors.clone(), config.store_token_file.clone());
-        Ok(StoreAddress { location, mirrors, token_file })
+        let token_file = config.store_token_file.clone().or_else(|| self.global.store_token_file.clone());
+        Ok(StoreAddress { location, mirrors: config.store_mirrors.clone(), token_file })
     }
 
     /// How a place that was typed is opened.
     pub fn address(&self, location: StoreLocation) -> StoreAddress {
-        location.into()
+        StoreAddress { token_file: self.global.store_token_file.clone(), ..location.into() }
     }
 
     /// The store, which must exist.
@@ -120,13 +123,25 @@ impl Context {
         match config.state.map(|state| state.location) {
             None => Ok(STATE_FILE.into()),
             Some(StateLocation::File(path)) => Ok(path),
-            Some(StateLocation::Git { .. }) => Err(CliError::new(
+            Some(StateLocation::Git(_)) => Err(CliError::new(
                 Exit::Source,
                 "SourceUnknown",
-                "this landfall reads the state from a file only, not from a remote repository",
+                "the state is in a git repository, and this command works on a file",
             )
             .hint("clone the state repository and give its file: --state state/deploy-state.json")),
         }
+    }
+
+    /// Where the state comes from, as the agent has it: `--state`, else host.toml, else `./deploy-state.json`.
+    /// `cache`: where a repository is fetched to.
+    pub fn source(&self, cache: PathBuf) -> Result<Source, CliError> {
+        if self.global.state.is_none()
+            && let Some(StateLocation::Git(repository)) = self.config()?.state.map(|state| state.location)
+        {
+            return Ok(Source::Git(GitSource::new(repository, cache)));
+        }
+        let path = self.state_file()?;
+        FileSource::new(&path).map(Source::File).map_err(|error| io(&path, &error))
     }
 
     /// What the state asks every app to run; nothing, and a word about it, where it cannot be read: deltas are
@@ -168,6 +183,9 @@ pub fn store_error(error: StoreError) -> CliError {
             (Exit::NotFound, "NotFound")
         }
         StoreError::UnknownArtifact { .. } => (Exit::NotFound, "UnknownArtifact"),
+        StoreError::Unlisted { .. } => (Exit::NotFound, "Unlisted"),
+        StoreError::Backend(BackendError::Unreachable { .. }) => (Exit::Supply, "StoreUnreachable"),
+        StoreError::Backend(BackendError::Denied { .. }) => (Exit::Supply, "StoreDenied"),
         StoreError::Ambiguous { .. } => (Exit::Usage, "Ambiguous"),
         StoreError::VersionTaken { .. } => (Exit::Conflict, "VersionTaken"),
         StoreError::Damaged { .. } | StoreError::Unavailable { .. } => (Exit::Supply, "DigestMismatch"),
@@ -188,6 +206,7 @@ const fn store_hint(error: &StoreError) -> Option<&'static str> {
     match error {
         StoreError::NotAStore(_) => Some("`landfall pack` makes one; --store names another"),
         StoreError::UnknownArtifact { .. } => Some("`landfall ls` shows what the store has"),
+        StoreError::Unlisted { .. } => Some("give the full id, or a version together with --app"),
         StoreError::Ambiguous { .. } => Some("give the full id, or more of its digits"),
         StoreError::VersionTaken { .. } => {
             Some("give it another --version, or say --move-version if nobody relies on the old one")

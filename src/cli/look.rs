@@ -17,8 +17,10 @@ use crate::layout::AppDir;
 use crate::plan::Desired;
 use crate::record::RecordError;
 use crate::record::refused::Refused;
+use crate::record::source::SourceRecord;
+use crate::source::Source;
 use crate::source::file::FileSource;
-use crate::status::{Around, SourceView};
+use crate::status::{Around, Origin, SourceView};
 use crate::watch::{self, Accepted, AgentError, Shared, Site, StateProblem};
 
 /// A host as a command that only looks sees it.
@@ -30,6 +32,7 @@ pub struct Looking {
     /// The state that counts: the newest, else the last that was accepted.
     accepted: Option<Accepted>,
     source: SourceView,
+    origin: Option<Origin>,
     commit: Option<String>,
     agent: bool,
 }
@@ -40,9 +43,9 @@ impl Looking {
         let host = context.host()?;
         let environment = environment(context, &host, env)?;
         let agent = host.is_locked();
-        let (accepted, source, commit) = state(context, &host)?;
+        let State { accepted, source, origin, commit } = state(context, &host)?;
         let shared = Shared::looking(host, environment.clone()).map_err(agent_error)?;
-        Ok(Self { environment, shared, accepted, source, commit, agent })
+        Ok(Self { environment, shared, accepted, source, origin, commit, agent })
     }
 
     /// Whether an agent works on this root.
@@ -124,6 +127,7 @@ impl Looking {
             host: self.shared.host.config.host.clone(),
             wanted,
             source: self.source.clone(),
+            origin: self.origin.clone(),
             state_commit: self.commit.clone(),
             agent: self.agent,
         }
@@ -150,35 +154,61 @@ fn only(names: BTreeSet<Name>) -> Option<Name> {
     if names.len() == 1 { names.into_iter().next() } else { None }
 }
 
-type State = (Option<Accepted>, SourceView, Option<String>);
+/// What is known of the state.
+struct State {
+    accepted: Option<Accepted>,
+    source: SourceView,
+    origin: Option<Origin>,
+    commit: Option<String>,
+}
 
-/// The newest state if there is one that can be used, else the last that was accepted.
+/// The newest state if there is one that can be used, else the last that was accepted. A repository is not asked:
+/// what the agent last knew of it is on record.
 fn state(context: &Context, host: &Host) -> Result<State, CliError> {
-    let last = || watch::last(host).map_err(record_error);
-    let commit_of = |accepted: &Option<Accepted>| accepted.as_ref().and_then(|last| last.commit.clone());
-    let path = match context.state_file() {
-        Ok(path) => path,
+    let last = watch::last(host).map_err(record_error)?;
+    let commit = last.as_ref().and_then(|last| last.commit.clone());
+    let source = match context.source(host.root.repository()) {
+        Ok(source) => source,
         // The agent knows where its state is; its last word on it counts.
-        Err(_) => {
-            let last = last()?;
-            return Ok((last, SourceView::Unknown, None));
+        Err(_) => return Ok(State { accepted: last, source: SourceView::Unknown, origin: None, commit }),
+    };
+    let file = match &source {
+        Source::File(file) => file,
+        Source::Git(_) => {
+            let record = SourceRecord::read(&host.root).map_err(record_error)?;
+            let record = record.filter(|record| record.place == source.place());
+            let view = view_of(record.as_ref(), last.as_ref());
+            let origin = watch::origin(&source, &host.config, record.as_ref(), last.as_ref());
+            return Ok(State { accepted: last, source: view, origin, commit });
         }
     };
-    let source = FileSource::new(&path).map_err(|error| super::context::io(&path, &error))?;
-    let last = last()?;
-    let problem = match watch::newest(&source, last.as_ref()) {
+    let problem = match watch::of_file(file, last.as_ref()) {
         Ok(newest) => {
-            let view = newest.view(Timestamp::now());
-            return Ok((Some(newest), view, source.commit()));
+            let (source, commit) = (newest.view(Timestamp::now()), commit_of(file));
+            return Ok(State { accepted: Some(newest), source, origin: None, commit });
         }
         Err(problem) => problem,
     };
-    let view = match problem {
+    let source = match problem {
         StateProblem::Source(_) if was_guessed(context, host) && last.is_some() => SourceView::Unknown,
         problem => problem.view(),
     };
-    let commit = commit_of(&last);
-    Ok((last, view, commit))
+    Ok(State { accepted: last, source, origin: None, commit })
+}
+
+/// The commit whose content the file has. On a thread of its own: `status` looks from within a runtime.
+fn commit_of(file: &FileSource) -> Option<String> {
+    let asked = || super::io_runtime().ok()?.block_on(file.commit());
+    std::thread::scope(|scope| scope.spawn(asked).join()).ok().flatten()
+}
+
+/// How the repository was last found.
+fn view_of(record: Option<&SourceRecord>, last: Option<&Accepted>) -> SourceView {
+    match (record.map(|record| &record.wrong), last) {
+        (None, None) => SourceView::Unknown,
+        (Some(Some(wrong)), _) => SourceView::of(wrong.clone()),
+        (Some(None) | None, last) => last.map_or(SourceView::Ready, |last| last.view(Timestamp::now())),
+    }
 }
 
 /// Nobody said where the state is, neither here nor in host.toml.

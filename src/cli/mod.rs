@@ -1,6 +1,7 @@
 //! The command line: what was typed, what it means, one file per command.
 
 pub mod context;
+mod copy;
 pub mod error;
 pub mod exit;
 pub mod report;
@@ -96,6 +97,9 @@ pub struct Global {
     /// The store of artifacts [default: the one in host.toml, else ROOT/store].
     #[arg(long, global = true, value_name = "STORE", env = "LANDFALL_STORE")]
     pub store: Option<String>,
+    /// A file whose first line is the token of an HTTP store [default: the one in host.toml, for its store].
+    #[arg(long, global = true, value_name = "FILE", env = "LANDFALL_STORE_TOKEN_FILE")]
+    pub store_token_file: Option<PathBuf>,
     /// The desired state [default: the one in host.toml, else ./deploy-state.json].
     #[arg(long, global = true, value_name = "FILE", env = "LANDFALL_STATE")]
     pub state: Option<PathBuf>,

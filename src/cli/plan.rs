@@ -8,6 +8,7 @@ use clap::Args;
 use landfall_store::Name;
 
 use super::context::Context;
+use super::copy::Copy;
 use super::error::CliError;
 use super::exit::Exit;
 use super::report::{Report, Tone, columns};
@@ -15,8 +16,8 @@ use super::{Outcome, io_runtime};
 use crate::host::Host;
 use crate::outlook::outlook;
 use crate::preview::Documents;
-use crate::source::file::FileSource;
-use crate::state::DesiredState;
+use crate::source::SourceError;
+use crate::state::StateError;
 use crate::watch::{self, Accepted, AgentError, StateProblem};
 pub use item::Item;
 use item::{Action, Named};
@@ -59,14 +60,20 @@ pub fn run(args: &Plan, context: &Context) -> Outcome {
 }
 
 fn read(context: &Context, host: &Host) -> Result<Accepted, CliError> {
-    let path = context.state_file()?;
-    let source = FileSource::new(&path).map_err(|error| super::context::io(&path, &error))?;
-    let state = DesiredState::read(source.path()).map_err(|error| super::state::state_error(&error))?;
-    let last = watch::last(host).map_err(super::look::record_error)?;
-    if let Err(problem @ StateProblem::Rewound { .. }) = watch::newest(&source, last.as_ref()) {
-        return Err(super::watch::agent_error(AgentError::State(problem)));
-    }
-    Ok(Accepted { state, bytes: Vec::new(), commit: source.commit() })
+    let copy = Copy::new()?;
+    let source = context.source(copy.cache())?;
+    let runtime = io_runtime()?;
+    let newest = runtime.block_on(watch::newest(&source, host));
+    let newest = newest.map_err(|problem| match problem {
+        StateProblem::Source(SourceError::Missing { path }) => {
+            super::state::state_error(&StateError::Missing { path })
+        }
+        StateProblem::Invalid(error) => super::state::state_error(&error),
+        StateProblem::Record(error) => super::look::record_error(error),
+        problem => super::watch::agent_error(AgentError::State(problem)),
+    })?;
+    let commit = runtime.block_on(source.commit()).or(newest.commit.clone());
+    Ok(Accepted { commit, ..newest })
 }
 
 fn apps(

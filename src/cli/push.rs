@@ -1,7 +1,10 @@
 //! `landfall push`: copy artifacts to another store.
 
+use std::path::PathBuf;
+
 use clap::Args;
-use landfall_store::push::{self, Deltas, PushOptions, PushReport, PushedDelta};
+use landfall_store::fetch::Watch;
+use landfall_store::push::{self, Deltas, Healed, Healer, PushOptions, PushReport, PushedDelta};
 use landfall_store::refs::{self, ArtifactInfo};
 use landfall_store::{ArtifactId, Name, Store};
 use serde_json::{Value, json};
@@ -17,10 +20,13 @@ const EXAMPLES: &str = "\
 Examples:
   landfall push 1.4.0 --to /mnt/artifacts      what that store lacks of one version
   landfall push --all --to /mnt/artifacts      every artifact of this store
+  landfall push --all --to https://artifacts.internal:8443 --token-file push.token
+  landfall push --all --verify --to /mnt/artifacts   and read what is there, and mend it
 
 Deltas are made from what the state asks for and from the app's last three versions, so that hosts that
 have one of them fetch little. With --all only the newest version of each app gets them.
-A push that is interrupted leaves nothing half done; the next one goes on where it stopped.";
+A push that is interrupted leaves nothing half done; the next one goes on where it stopped. A directory that was
+pushed to is all that a static web server needs; env layers in it, which hold secrets, only its owner can read.";
 
 /// What was typed.
 #[derive(Debug, Args)]
@@ -38,6 +44,13 @@ pub struct Push {
     /// The app, where several have such a version.
     #[arg(long, value_name = "APP")]
     pub app: Option<Name>,
+    /// A file whose first line is the token that the other store's server asks for [default: the one of
+    /// --store-token-file].
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Read every byte of what the other store has already, and write again what is damaged.
+    #[arg(long)]
+    pub verify: bool,
     /// Take the version from the artifact that has it there.
     #[arg(long)]
     pub move_version: bool,
@@ -51,11 +64,18 @@ pub fn run(args: &Push, context: &Context) -> Outcome {
     let from = context.open_store()?;
     let ids = asked(args, &from)?;
     let deployed = if args.no_delta { None } else { Some(context.deployed()) };
-    let to = context.address(parse_store(&args.to)?).create().map_err(store_error)?;
+    let mut to = context.address(parse_store(&args.to)?);
+    to.token_file = args.token_file.clone().or(to.token_file);
+    let to = to.create().map_err(store_error)?;
     let mut pushed = Vec::new();
     let progress = Progress::new(&context.report);
     let tell = |layer: &Name, from: &str| progress.step(format!("layer {layer}: delta from {from}"));
+    let mut healer = Healer::new(&from, &to, Watch::NOBODY);
     for (id, newest) in ids {
+        if args.verify {
+            progress.step(format!("reading {}", id.short()));
+            healer.heal(&id).map_err(store_error)?;
+        }
         progress.step(format!("copying {}", id.short()));
         let deltas = deployed.as_ref().filter(|_| newest);
         let deltas = deltas.map(|deployed| Deltas { deployed, tell: &tell });
@@ -64,6 +84,9 @@ pub fn run(args: &Push, context: &Context) -> Outcome {
     }
     drop(progress);
     show(&pushed, &args.to, &context.report);
+    if args.verify {
+        say_healed(&healer.done(), &context.report);
+    }
     Ok(Exit::Done)
 }
 
@@ -76,6 +99,18 @@ fn asked(args: &Push, from: &Store) -> Result<Vec<(ArtifactId, bool)>, CliError>
     let resolve =
         |text: &String| Ok((refs::resolve(from, args.app.as_ref(), text).map_err(store_error)?, true));
     args.artifacts.iter().map(resolve).collect()
+}
+
+fn say_healed(healed: &Healed, report: &Report) {
+    for key in &healed.damaged {
+        report.say(format!("{key} was damaged and is stored again"));
+    }
+    report.say(format!(
+        "{} objects read, {}: {}",
+        healed.checked,
+        bytes(healed.bytes),
+        if healed.damaged.is_empty() { "whole" } else { "whole now" }
+    ));
 }
 
 /// Older versions first, as they were made, so that the other store counts them in the same order; and

@@ -119,6 +119,7 @@ pub fn run(args: &ReleaseArgs, context: &Context) -> Outcome {
         host: host.config.host.clone(),
         wanted: Desired::NotInState,
         source: SourceView::Unknown,
+        origin: None,
         state_commit: None,
         agent: false,
     };

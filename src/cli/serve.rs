@@ -72,7 +72,7 @@ pub fn run(args: &Serve, context: &Context) -> Outcome {
     let ended = runtime.block_on(async {
         let server = Server::bind(&settings).await.map_err(serve_error)?;
         let url = server.url();
-        context.report.say(format!("serving {}, {}", settings.dir.display(), said(&settings)));
+        context.report.say(format!("serving {}: {}", settings.dir.display(), said(&settings)));
         context.report.line(&url);
         Ok(server.run().await)
     })?;
@@ -114,7 +114,7 @@ fn settings(args: &Serve, context: &Context) -> Result<Settings, CliError> {
 
 const fn said(settings: &Settings) -> &'static str {
     match (settings.push_tokens.is_some(), settings.read_tokens.is_some()) {
-        (false, false) => "read-only; env layers to nobody, for there is no --read-token-file",
+        (false, false) => "read-only, env layers to nobody (no --read-token-file)",
         (false, true) => "read-only, to holders of a read token",
         (true, false) => "to everybody except env layers; pushes with a token",
         (true, true) => "to holders of a token; pushes with a push token",

@@ -14,6 +14,8 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::report::{API_VERSION, Format, Tone};
 use crate::disk::{Disk, RealDisk};
+use crate::source::Source;
+use crate::source::git::Trouble;
 use crate::state::{
     Desired, DesiredState, EnvironmentState, Finding, ResolveError, STATE_BYTES_MAX, Severity, StateError,
     lint, schema,
@@ -35,6 +37,14 @@ Examples:
   landfall state resolve --app web --env prod
   landfall state resolve --app web --env prod -o json")]
     Resolve(Resolve),
+    /// Take a commit that this host refused: a branch that was set back or rewritten on purpose.
+    ///
+    /// Only the newest commit of the branch, and only while it is refused. It must hold a valid state. Who took it
+    /// and why is recorded; from then on commits must come after this one. Works with the agent stopped.
+    #[command(after_help = "\
+Example:
+  landfall state accept 7f3a9c2e51d0 --reason 'branch rebuilt after INC-881'")]
+    Accept(Accept),
     /// Print the JSON Schema of the state file, for editors and CI.
     #[command(after_help = "\
 Example:
@@ -47,6 +57,19 @@ Example:
 pub struct Lint {
     /// The file [default: the one of --state].
     pub file: Option<PathBuf>,
+}
+
+/// What to take.
+#[derive(Debug, Args)]
+pub struct Accept {
+    /// The commit, as `landfall status` shows it: its id or at least 7 digits of it.
+    pub commit: String,
+    /// Why.
+    #[arg(short = 'm', long, value_name = "TEXT")]
+    pub reason: String,
+    /// Who [default: the account this runs as].
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
 }
 
 /// What to look up.
@@ -65,6 +88,9 @@ pub fn run(command: &State, context: &Context) -> Outcome {
     match command {
         State::Lint(args) => run_lint(args, context),
         State::Resolve(args) => run_resolve(args, context),
+        State::Accept(args) => {
+            super::order::accept_state(&args.commit, args.by.as_deref(), &args.reason, context)
+        }
         State::Schema => {
             context.report.json(&schema());
             Ok(Exit::Done)
@@ -73,8 +99,10 @@ pub fn run(command: &State, context: &Context) -> Outcome {
 }
 
 fn run_lint(args: &Lint, context: &Context) -> Outcome {
-    let file = args.file.clone().map_or_else(|| context.state_file(), Ok)?;
-    let text = read(&file)?;
+    let (file, text) = match &args.file {
+        Some(file) => (file.clone(), read(file)?),
+        None => newest(context)?,
+    };
     let mut findings = lint(&text, &file);
     if let Some(store) = &context.global.store {
         let store = context.address(parse_store(store)?).open().map_err(store_error)?;
@@ -89,6 +117,28 @@ fn run_lint(args: &Lint, context: &Context) -> Outcome {
         context.report.say(format!("{}: nothing to say against it.", file.display()));
     }
     Ok(if wrong { Exit::Invalid } else { Exit::Done })
+}
+
+/// The state where this command's host has it, and what it is called. A repository is fetched anew; whether its
+/// newest commit would be accepted is not asked here.
+fn newest(context: &Context) -> Result<(PathBuf, String), CliError> {
+    let copy = super::copy::Copy::new()?;
+    match context.source(copy.cache())? {
+        Source::File(file) => Ok((file.path().to_owned(), read(file.path())?)),
+        Source::Git(git) => {
+            let found =
+                super::io_runtime()?.block_on(git.found(None)).map_err(|trouble| trouble_error(&trouble))?;
+            let path = git.path().to_owned();
+            let text = String::from_utf8(found.bytes);
+            let text = text.map_err(|_| state_error(&StateError::NotUtf8 { path: path.clone() }))?;
+            Ok((path, text))
+        }
+    }
+}
+
+/// How a repository that cannot be read is told.
+pub fn trouble_error(trouble: &Trouble) -> CliError {
+    CliError::new(Exit::Source, trouble.fault.reason(), trouble).hint(trouble.fault.hint())
 }
 
 fn read(file: &Path) -> Result<String, CliError> {
@@ -208,8 +258,7 @@ fn supply(
 }
 
 fn run_resolve(args: &Resolve, context: &Context) -> Outcome {
-    let file = context.state_file()?;
-    let text = read(&file)?;
+    let (file, text) = newest(context)?;
     let state = DesiredState::parse(&text, &file).map_err(|error| state_error(&error))?;
     let desired = state.resolve(&args.app, &args.environment).map_err(|error| resolve_error(&error))?;
     match context.report.format() {

@@ -10,7 +10,9 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::{Outcome, io_runtime};
 use crate::config::HostConfig;
-use crate::source::file::FileSource;
+use crate::hook::Secret;
+use crate::source::Source;
+use crate::trust::Signers;
 use crate::watch::{self, AgentError, Report, Reporting, Settings, StateProblem};
 
 /// Reconcile this host with the desired state, and go on doing so.
@@ -51,8 +53,8 @@ fn settings(args: &Watch, context: &Context) -> Result<Settings, CliError> {
     let host = context.host()?;
     startable(&host.config)?;
     let environment = context.environment(&host, args.env.as_ref())?;
-    let state = context.state_file()?;
-    let source = FileSource::new(&state).map_err(|error| super::context::io(&state, &error))?;
+    let source = context.source(host.root.repository())?;
+    verifiable(&host.config, &source)?;
     let reporting = reporting(&host.config, &environment, context);
     Ok(Settings { host, environment, source, reporting })
 }
@@ -77,15 +79,57 @@ fn reporting(config: &HostConfig, environment: &Name, context: &Context) -> Opti
 
 /// What host.toml asks of an agent and this one cannot do: it does not start rather than do half of it.
 pub fn startable(config: &HostConfig) -> Result<(), CliError> {
-    if config.trust.is_configured() {
+    if !config.trust.builders.is_empty() {
         return Err(CliError::new(
             Exit::Trust,
             "TrustNotBuilt",
-            "host.toml asks for signatures under [trust], and this landfall cannot verify any: it does not start",
+            "host.toml asks for signatures of artifacts (`builders` under [trust]), and this landfall cannot verify \
+             any: it does not start",
         )
-        .hint("remove [trust] from host.toml to run without, or wait for a landfall that verifies"));
+        .hint("remove `builders` from host.toml to run without, or wait for a landfall that verifies"));
     }
-    Ok(())
+    if !config.trust.operators.is_empty() && config.trust.allowed_signers.is_none() {
+        let what =
+            "host.toml names `operators` under [trust] and no `allowed_signers`: nobody knows their keys";
+        return Err(CliError::new(Exit::Trust, "SignersMissing", what)
+            .hint("allowed_signers = \"/etc/landfall/allowed_signers\", the file of git's SSH signing"));
+    }
+    let Some(signers) = config.trust.allowed_signers.as_deref() else { return Ok(()) };
+    let signers = Signers::read(signers).map_err(|error| {
+        CliError::new(Exit::Trust, "SignersUnreadable", error)
+            .hint("a line is: principal [namespaces=\"git\"] ssh-ed25519 AAAA…; only root may write the file")
+    })?;
+    match signers.without_key(&config.trust.operators).first() {
+        None => Ok(()),
+        Some(name) => {
+            let what =
+                format!("`{name}` is among the `operators`, and no line of `allowed_signers` is about them");
+            Err(CliError::new(Exit::Trust, "SignersMissing", what).hint("correct the name, or add their key"))
+        }
+    }
+}
+
+/// A file of this host carries no signature that could be asked for.
+pub fn verifiable(config: &HostConfig, source: &Source) -> Result<(), CliError> {
+    if let Some(webhook) = &config.webhook {
+        if matches!(source, Source::File(_)) {
+            let what = "host.toml has [webhook], and the state is a file, which is watched";
+            return Err(CliError::new(Exit::Invalid, "ConfigInvalid", what).hint("remove [webhook]"));
+        }
+        Secret::read(&webhook.secret_file).map_err(|error| {
+            CliError::new(Exit::Invalid, "SecretInvalid", error)
+                .hint("openssl rand -hex 32 > it, mode 0600, and the same text at the git server")
+        })?;
+    }
+    if config.trust.allowed_signers.is_none() || matches!(source, Source::Git(_)) {
+        return Ok(());
+    }
+    let what = format!(
+        "host.toml asks for signatures under [trust], and the state is a file, which has none: {}",
+        source.place()
+    );
+    Err(CliError::new(Exit::Trust, "NotSigned", what)
+        .hint("[state] git = …, or remove [trust] to run without"))
 }
 
 /// Of several apps, the worst result is the host's.
@@ -108,6 +152,18 @@ fn code_of(report: &Report) -> Exit {
     }
 }
 
+/// How a state that cannot be taken is told.
+pub fn state_problem(problem: &StateProblem) -> CliError {
+    let exit = match problem {
+        StateProblem::Refused(refusal) if refusal.is_about_signatures() => Exit::Trust,
+        StateProblem::Signers(_) => Exit::Trust,
+        StateProblem::Invalid(_) => Exit::Invalid,
+        _ => Exit::Source,
+    };
+    let wrong = problem.wrong();
+    CliError::new(exit, wrong.reason, wrong.message).hint(wrong.hint)
+}
+
 pub fn agent_error(error: AgentError) -> CliError {
     match error {
         AgentError::Host(error) => host_error(error),
@@ -118,12 +174,16 @@ pub fn agent_error(error: AgentError) -> CliError {
                 None => cli,
             }
         }
-        AgentError::State(problem @ StateProblem::Rewound { .. }) => {
+        AgentError::State(problem @ StateProblem::Serial { .. }) => {
             CliError::new(Exit::Source, "Rewound", problem).hint(
                 "somebody put an older state back? the last accepted one stays in force; a newer state has a \
                  higher `serial`",
             )
         }
+        AgentError::State(StateProblem::Record(error)) => CliError::new(Exit::Error, "RecordFailed", error),
+        AgentError::State(
+            problem @ (StateProblem::Repository(_) | StateProblem::Refused(_) | StateProblem::Signers(_)),
+        ) => state_problem(&problem),
         AgentError::State(StateProblem::Source(error)) | AgentError::Source(error) => {
             CliError::new(Exit::Source, "SourceUnreachable", error)
                 .hint("`landfall deploy <app> <env> <version>` writes one; --state names another file")

@@ -11,12 +11,27 @@ pub const HOST: &[&str] = &[
     "state",
     "cache",
     "trust",
+    "webhook",
     "report",
     "migrator",
     "apps",
 ];
 /// `[state]`.
-pub const STATE: &[&str] = &["git", "file", "branch", "poll", "path", "history", "mirrors"];
+pub const STATE: &[&str] = &[
+    "git",
+    "file",
+    "branch",
+    "poll",
+    "path",
+    "history",
+    "mirrors",
+    "ssh_key",
+    "known_hosts",
+    "token_file",
+    "insecure_transport",
+];
+/// `[webhook]`.
+pub const WEBHOOK: &[&str] = &["listen", "secret_file"];
 /// `[cache]`.
 pub const CACHE: &[&str] = &["max_bytes"];
 /// `[trust]`.
@@ -34,6 +49,7 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("state", STATE),
     ("cache", CACHE),
     ("trust", TRUST),
+    ("webhook", WEBHOOK),
     ("report", REPORT),
     ("apps.<app>", APP),
     ("apps.<app>.start", START),

@@ -2,6 +2,7 @@
 
 mod app;
 pub mod keys;
+pub mod remote;
 mod report;
 mod state;
 mod store;
@@ -14,7 +15,7 @@ use landfall_store::location::StoreLocation;
 
 pub use app::{AppConfig, OnEnvChange, StartOverride};
 pub use report::ReportConfig;
-pub use state::{History, StateConfig, StateLocation};
+pub use state::{Access, History, Repository, StateConfig, StateLocation, WebhookConfig};
 
 use crate::document::{Document, Notation, Problem, Table, Value, parse_toml};
 
@@ -92,6 +93,8 @@ pub struct HostConfig {
     pub cache_max_bytes: Option<u64>,
     /// Whose signatures count; empty: none is asked for.
     pub trust: Trust,
+    /// Where the git server may say that the state changed.
+    pub webhook: Option<WebhookConfig>,
     /// How this host leaves word of itself in the store; absent: it does not.
     pub report: Option<ReportConfig>,
     /// Whether this host runs migrate steps; one that does not waits for their `check`.
@@ -100,10 +103,10 @@ pub struct HostConfig {
     pub apps: Option<BTreeMap<Name, AppConfig>>,
 }
 
-/// `[trust]`: kept for the judge of state; nothing is verified here.
+/// `[trust]`: for the judge of state; nothing is verified here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trust {
-    /// Principals who may change the state.
+    /// Principals who may change the state; empty: all of `allowed_signers`.
     pub operators: Vec<String>,
     /// Principals who may sign artifacts.
     pub builders: Vec<String>,
@@ -145,6 +148,7 @@ impl HostConfig {
             state: None,
             cache_max_bytes: None,
             trust: Trust::default(),
+            webhook: None,
             report: None,
             migrator: true,
             apps: None,
@@ -186,6 +190,7 @@ fn config(root: &Value<'_>, base: &Path, host_name: &str) -> Result<HostConfig, 
         state: table.read("state", |value| state::read(value, base))?,
         cache_max_bytes: table.read("cache", cache)?.flatten(),
         trust: table.read("trust", |value| trust(value, base))?.unwrap_or_default(),
+        webhook: table.read("webhook", |value| state::webhook(value, base))?,
         report: table.read("report", |value| report::read(value, base))?.flatten(),
         migrator: table.read("migrator", Value::boolean)?.unwrap_or(true),
         apps: table.read("apps", app::read_all)?,

@@ -1,7 +1,9 @@
-//! `[state]`: where desired state comes from.
+//! `[state]`: where desired state comes from. `[webhook]`: who may say that it changed.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::remote::{Branch, Remote, RepoPath, Transport};
 use super::{keys, relative_to};
 use crate::document::{Problem, ProblemKind, Table, Value};
 use crate::spec::Millis;
@@ -32,14 +34,31 @@ pub enum StateLocation {
     /// A file on this host.
     File(PathBuf),
     /// A file of a git repository.
-    Git {
-        /// The repository, then its mirrors in order.
-        remotes: Vec<String>,
-        /// The branch.
-        branch: String,
-        /// The file in it.
-        path: String,
-    },
+    Git(Repository),
+}
+
+/// A file of a git repository, and how the repository is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// The repository, then its mirrors in order.
+    pub remotes: Vec<Remote>,
+    /// The branch.
+    pub branch: Branch,
+    /// The file in it.
+    pub path: RepoPath,
+    /// What proves who asks.
+    pub access: Access,
+}
+
+/// What proves to the server who asks, and to this host who answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// The private key for ssh; absent: those of this account.
+    pub ssh_key: Option<PathBuf>,
+    /// The host keys that are believed; absent: those of the machine and of this account.
+    pub known_hosts: Option<PathBuf>,
+    /// A file with `token` or `user:token`, for https.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Which changes of a state repository's history are accepted.
@@ -51,10 +70,19 @@ pub enum History {
     Any,
 }
 
+/// Where the git server may say that there is something new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// A file with the secret that the server signs with.
+    pub secret_file: PathBuf,
+}
+
 pub(super) fn read(value: &Value<'_>, base: &Path) -> Result<StateConfig, Problem> {
     let table = value.table(keys::STATE)?;
     let location = match (table.get("git"), table.get("file")) {
-        (Some(git), None) => repository(&table, &git)?,
+        (Some(git), None) => StateLocation::Git(repository(&table, &git, base)?),
         (None, Some(file)) => {
             only_for_git(&table)?;
             StateLocation::File(relative_to(base, &file)?)
@@ -68,19 +96,58 @@ pub(super) fn read(value: &Value<'_>, base: &Path) -> Result<StateConfig, Proble
     })
 }
 
-fn repository(table: &Table<'_>, git: &Value<'_>) -> Result<StateLocation, Problem> {
-    let mut remotes = vec![remote(git)?];
-    remotes.extend(table.read("mirrors", |list| list.set(remote))?.unwrap_or_default());
-    Ok(StateLocation::Git {
+fn repository(table: &Table<'_>, git: &Value<'_>, base: &Path) -> Result<Repository, Problem> {
+    let insecure = table.read("insecure_transport", Value::boolean)?.unwrap_or(false);
+    let one = |value: &Value<'_>| remote(value, insecure);
+    let mut remotes = vec![one(git)?];
+    remotes.extend(table.read("mirrors", |list| list.set(one))?.unwrap_or_default());
+    let uses =
+        |transports: &[Transport]| remotes.iter().any(|remote| transports.contains(&remote.transport()));
+    let file = |key: &str, transports: &[Transport], of: &str| {
+        let read = |value: &Value<'_>| match uses(transports) {
+            true => quotable(value, relative_to(base, value)?),
+            false => Err(value.invalid(format!("`{key}` is for {of}, and no address here is one"))),
+        };
+        table.read(key, read)
+    };
+    let access = Access {
+        ssh_key: file("ssh_key", &[Transport::Ssh], "ssh")?,
+        known_hosts: file("known_hosts", &[Transport::Ssh], "ssh")?,
+        token_file: file("token_file", &[Transport::Https, Transport::Http], "https")?,
+    };
+    Ok(Repository {
+        branch: table
+            .read("branch", |value| parsed(value, Branch::parse))?
+            .unwrap_or(parse_own(BRANCH, Branch::parse)),
+        path: table
+            .read("path", |value| parsed(value, RepoPath::parse))?
+            .unwrap_or(parse_own(PATH, RepoPath::parse)),
         remotes,
-        branch: table.read("branch", branch)?.unwrap_or_else(|| BRANCH.to_owned()),
-        path: table.read("path", path)?.unwrap_or_else(|| PATH.to_owned()),
+        access,
     })
 }
 
+/// A constant of ours.
+fn parse_own<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    parse(text).expect("a constant that the tests parse")
+}
+
+fn parsed<T>(value: &Value<'_>, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Problem> {
+    parse(value.text()?).map_err(|why| value.invalid(why))
+}
+
+/// ssh and git take these paths inside a line of their own: what would need quoting there is refused here.
+fn quotable(value: &Value<'_>, path: PathBuf) -> Result<PathBuf, Problem> {
+    let plain = |c: char| !c.is_control() && !"\"'`\\%$;&|<>*?(){}[]!#~ ".contains(c);
+    match path.to_str() {
+        Some(text) if text.chars().all(plain) => Ok(path),
+        _ => Err(value.invalid("the path has a character that ssh or git could take for more than a name")),
+    }
+}
+
 fn only_for_git(table: &Table<'_>) -> Result<(), Problem> {
-    let stray = ["branch", "poll", "path", "history", "mirrors"];
-    match stray.iter().find_map(|key| table.get(key)) {
+    let stray = keys::STATE.iter().filter(|key| !matches!(**key, "git" | "file"));
+    match stray.into_iter().find_map(|key| table.get(key)) {
         Some(value) => {
             Err(value.problem(ProblemKind::Invalid, "this is for a state repository; a file is watched"))
         }
@@ -88,40 +155,20 @@ fn only_for_git(table: &Table<'_>) -> Result<(), Problem> {
     }
 }
 
-/// An address git is given: never an option, never with a password that would end up in logs.
-fn remote(value: &Value<'_>) -> Result<String, Problem> {
-    let text = value.text()?;
-    if text.is_empty() || text.starts_with('-') || text.contains(|c: char| c.is_control() || c == ' ') {
-        return Err(value.invalid("this is not an address of a git repository"));
-    }
-    let authority = text.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or(rest));
-    if authority.is_some_and(|host| host.split_once('@').is_some_and(|(user, _)| user.contains(':'))) {
+fn remote(value: &Value<'_>, insecure: bool) -> Result<Remote, Problem> {
+    let remote = Remote::parse(value.text()?).map_err(|why| {
+        value
+            .invalid(why)
+            .with_hint("ssh://git@host/state.git with `ssh_key`, or https://host/state.git with `token_file`")
+    })?;
+    if !remote.transport().is_private() && !insecure {
+        let name = remote.transport().name();
+        let what = format!("over {name}:// whoever is in between can read and change the state");
         return Err(value
-            .invalid("the repository's address has a password in it: it would end up in logs")
-            .with_hint("use a deploy key (ssh://) or a git credential helper"));
+            .invalid(what)
+            .with_hint("use ssh:// or https://, or say `insecure_transport = true`"));
     }
-    Ok(text.to_owned())
-}
-
-fn branch(value: &Value<'_>) -> Result<String, Problem> {
-    let text = value.text()?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._/+-".contains(c);
-    let well_formed = text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.chars().all(allowed)
-        && !text.contains("..")
-        && !text.contains("//")
-        && !text.ends_with(['/', '.'])
-        && !text.ends_with(".lock");
-    if well_formed { Ok(text.to_owned()) } else { Err(value.invalid(format!("`{text}` is not a branch"))) }
-}
-
-fn path(value: &Value<'_>) -> Result<String, Problem> {
-    let text = value.text()?;
-    let fault = |part: &str| matches!(part, "" | "." | "..") || part.eq_ignore_ascii_case(".git");
-    if text.contains(['\0', ':', '\\', '\n']) || text.split('/').any(fault) {
-        return Err(value.invalid(format!("`{text}` is not a path inside the repository")));
-    }
-    Ok(text.to_owned())
+    Ok(remote)
 }
 
 fn poll(value: &Value<'_>) -> Result<Millis, Problem> {
@@ -140,4 +187,20 @@ fn history(value: &Value<'_>) -> Result<History, Problem> {
         "any" => Ok(History::Any),
         other => Err(value.invalid(format!("`{other}` is neither `fast-forward` nor `any`"))),
     }
+}
+
+pub(super) fn webhook(value: &Value<'_>, base: &Path) -> Result<WebhookConfig, Problem> {
+    let table = value.table(keys::WEBHOOK)?;
+    let address = |value: &Value<'_>| {
+        let text = value.text()?;
+        text.parse().map_err(|_| {
+            value
+                .invalid(format!("`{text}` is not an address and a port"))
+                .with_hint("listen = \"127.0.0.1:9000\", behind the web server that has the certificate")
+        })
+    };
+    Ok(WebhookConfig {
+        listen: address(&table.need("listen")?)?,
+        secret_file: relative_to(base, &table.need("secret_file")?)?,
+    })
 }

@@ -55,8 +55,8 @@ fn the_documented_configuration_says_what_it_looks_like() {
     assert_eq!((state.poll, state.history), (Millis(30_000), History::Any));
     assert!(matches!(
         &state.location,
-        StateLocation::Git { remotes, branch, path }
-            if remotes.len() == 2 && branch == "main" && path == "deploy-state.json"
+        StateLocation::Git(Repository { remotes, branch, path, .. })
+            if remotes.len() == 2 && branch.name() == "main" && path.as_str() == "deploy-state.json"
     ));
     assert_eq!(config.cache_max_bytes, Some(20 << 30));
     assert_eq!(config.trust.allowed_signers, Some(PathBuf::from("/etc/landfall/allowed_signers")));
@@ -134,12 +134,12 @@ fn a_state_is_a_file_or_a_repository_and_git_is_never_given_an_option() {
         assert_eq!(problem(&format!("[state]\ngit = {bad:?}")).kind(), ProblemKind::Invalid);
     }
     for bad in ["-x", "a..b", "a b", "/a", "a/", "a.lock", "a~1", ""] {
-        assert_eq!(problem(&format!("[state]\ngit = \"g\"\nbranch = {bad:?}")).at(), "state.branch");
+        assert_eq!(problem(&format!("[state]\ngit = \"/g\"\nbranch = {bad:?}")).at(), "state.branch");
     }
     for bad in ["/a", "../a", ".git/config", "a//b", "a:b", ""] {
-        assert_eq!(problem(&format!("[state]\ngit = \"g\"\npath = {bad:?}")).at(), "state.path");
+        assert_eq!(problem(&format!("[state]\ngit = \"/g\"\npath = {bad:?}")).at(), "state.path");
     }
-    assert!(problem("[state]\ngit = \"g\"\npoll = \"1s\"").hint().unwrap().contains("reconcile"));
+    assert!(problem("[state]\ngit = \"/g\"\npoll = \"1s\"").hint().unwrap().contains("reconcile"));
 }
 
 #[test]

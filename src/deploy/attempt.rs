@@ -98,9 +98,15 @@ impl<'a> Attempt<'a> {
     }
 
     /// Ends it, and says when it is tried again if nothing changes.
-    pub(super) fn end(self, outcome: Outcome, failure: Option<Failure>) -> Result<Entry, RecordError> {
+    pub(super) async fn end(self, outcome: Outcome, failure: Option<Failure>) -> Result<Entry, RecordError> {
         let retry = self.next_try(outcome, failure.as_ref());
-        self.close(outcome, failure, retry)
+        self.close(outcome, failure, retry).await
+    }
+
+    /// The same where nobody asks for it any more, so that no commit is to be looked up.
+    pub(super) fn end_now(self, outcome: Outcome, failure: Option<Failure>) -> Result<Entry, RecordError> {
+        let retry = self.next_try(outcome, failure.as_ref());
+        self.write(outcome, failure, retry)
     }
 
     /// The pause before the next attempt at the same; none: it is due at once, or nothing but a change helps.
@@ -126,7 +132,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Ends with a failure; one that the last entry tells already is not told again.
-    pub(super) fn fail_once(self, failure: Failure) -> Result<Entry, RecordError> {
+    pub(super) async fn fail_once(self, failure: Failure) -> Result<Entry, RecordError> {
         let known = self.app.history.last().filter(|last| {
             last.result == Outcome::Failed
                 && last.stage == self.journal.stage
@@ -137,20 +143,30 @@ impl<'a> Attempt<'a> {
                 Journal::clear(self.effects.disk, &self.app.dir)?;
                 Ok(last)
             }
-            None => self.end(Outcome::Failed, Some(failure)),
+            None => self.end(Outcome::Failed, Some(failure)).await,
         }
     }
 
-    /// The entry first, durably; then the journal is cleared.
-    pub(super) fn close(
+    /// Looks up the commit that asked for it, and writes the entry.
+    async fn close(
         mut self,
         outcome: Outcome,
         failure: Option<Failure>,
         retry: Option<Duration>,
     ) -> Result<Entry, RecordError> {
         if self.journal.target.state_commit.is_none() {
-            self.journal.target.state_commit = (self.asking.commit)();
+            self.journal.target.state_commit = (self.asking.commit)().await;
         }
+        self.write(outcome, failure, retry)
+    }
+
+    /// The entry first, durably; then the journal is cleared.
+    pub(super) fn write(
+        mut self,
+        outcome: Outcome,
+        failure: Option<Failure>,
+        retry: Option<Duration>,
+    ) -> Result<Entry, RecordError> {
         let took_ms = self.end_timing().saturating_sub(self.began_ms);
         let parent = self.app.history.last_hash();
         let retry_in_ms = retry.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));

@@ -69,13 +69,16 @@ pub struct Asking<'a> {
     /// Ends when the state may have changed: ask `newer` then. It may end early.
     pub change: &'a dyn Fn() -> Pending<'static, ()>,
     /// The commit that holds the state by now; people commit just after they save.
-    pub commit: &'a dyn Fn() -> Option<String>,
+    pub commit: &'a dyn Fn() -> Pending<'static, Option<String>>,
 }
 
 impl Asking<'_> {
     /// Nobody asks for anything else, and there is no repository.
-    pub const NOTHING: Asking<'static> =
-        Asking { newer: &|| false, change: &|| Box::pin(std::future::pending()), commit: &|| None };
+    pub const NOTHING: Asking<'static> = Asking {
+        newer: &|| false,
+        change: &|| Box::pin(std::future::pending()),
+        commit: &|| Box::pin(std::future::ready(None)),
+    };
 
     /// Ends when a newer state has come.
     pub async fn superseded(self) {
@@ -96,7 +99,7 @@ pub async fn deploy(
     let mut attempt = Attempt::begin(app, effects, &order, asking);
     match attempt.bring(order.reuse).await? {
         Brought::Ready(record) => attempt.put_into_service(&record).await,
-        Brought::Ended(outcome, failure) => attempt.end(outcome, failure),
+        Brought::Ended(outcome, failure) => attempt.end(outcome, failure).await,
     }
 }
 
@@ -159,16 +162,16 @@ pub async fn remove(
         Err(failure) => Err(failure),
     };
     if let Err(failure) = gone {
-        return attempt.fail_once(failure);
+        return attempt.fail_once(failure).await;
     }
     switch::away(effects.disk, &attempt.app.dir)?;
     reach(Stage::Removing, Edge::AfterEffect);
-    attempt.end(Outcome::Removed, None)
+    attempt.end(Outcome::Removed, None).await
 }
 
 /// Writes the entry of a removal that was done when the agent died.
 pub fn removed(app: &mut App, effects: Effects<'_>, journal: Journal) -> Result<Entry, RecordError> {
-    Attempt::again(app, effects, journal, Asking::NOTHING).end(Outcome::Removed, None)
+    Attempt::again(app, effects, journal, Asking::NOTHING).end_now(Outcome::Removed, None)
 }
 
 /// Goes on with an attempt that was cut short after the switch. A crash counts against the release; an agent
@@ -185,10 +188,10 @@ pub async fn resume(
     let release = journal.to.clone();
     let mut attempt = Attempt::again(app, effects, journal, asking);
     if attempt.journal.target.unstarted {
-        return attempt.end(Outcome::Unverified, None);
+        return attempt.end(Outcome::Unverified, None).await;
     }
     attempt.enter(Stage::Starting)?;
-    let Some(release) = release else { return attempt.end(Outcome::Interrupted, None) };
+    let Some(release) = release else { return attempt.end(Outcome::Interrupted, None).await };
     match attempt.effects.supply.verify(&release, Depth::Deep).await {
         Ok(record) => {
             let verdict = attempt.start_and_verify(&record).await?;
@@ -242,7 +245,7 @@ pub fn abandon(app: &mut App, effects: Effects<'_>, journal: Journal) -> Result<
             Some(Interrupted { artifact, identity, stage: journal.stage, attempt: journal.attempt });
         app.quarantine.write(effects.disk, &app.dir)?;
     }
-    Attempt::again(app, effects, journal, Asking::NOTHING).end(Outcome::Interrupted, None)
+    Attempt::again(app, effects, journal, Asking::NOTHING).end_now(Outcome::Interrupted, None)
 }
 
 /// Notes that a release was not tried at all. Said once: an entry equal to the last one is not written.
@@ -259,7 +262,7 @@ pub fn refuse(
     {
         return Ok(last.clone());
     }
-    Attempt::begin(app, effects, order, Asking::NOTHING).close(Outcome::Refused, Some(failure), None)
+    Attempt::begin(app, effects, order, Asking::NOTHING).write(Outcome::Refused, Some(failure), None)
 }
 
 /// Notes that a release was made of what ran here before: nothing is linked or started.
@@ -276,5 +279,5 @@ pub fn adopt(
         app.quarantine.write(effects.disk, &app.dir)?;
     }
     let order = Order { target, reuse: Some(release), from: None, healthy: Vec::new() };
-    Attempt::begin(app, effects, &order, Asking::NOTHING).end(Outcome::Adopted, None)
+    Attempt::begin(app, effects, &order, Asking::NOTHING).end_now(Outcome::Adopted, None)
 }

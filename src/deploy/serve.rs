@@ -19,7 +19,7 @@ impl Attempt<'_> {
         switch::to(self.effects.disk, &self.app.dir, &record.release)?;
         reach(Stage::Switching, Edge::AfterEffect);
         if self.journal.target.unstarted {
-            return self.end(Outcome::Unverified, None);
+            return self.end(Outcome::Unverified, None).await;
         }
         self.enter(Stage::Starting)?;
         let verdict = self.start_and_verify(record).await?;
@@ -55,11 +55,11 @@ impl Attempt<'_> {
         match verdict {
             Verdict::Healthy => self.commit().await,
             Verdict::Unhealthy(failure) if self.journal.heals.is_some() => {
-                self.end(Outcome::Failed, Some(failure))
+                self.end(Outcome::Failed, Some(failure)).await
             }
             Verdict::Unhealthy(failure) => self.revert(failure).await,
             // The next attempt starts from here; its revert target stays the last healthy release.
-            Verdict::Superseded => self.end(Outcome::Superseded, None),
+            Verdict::Superseded => self.end(Outcome::Superseded, None).await,
         }
     }
 
@@ -75,7 +75,7 @@ impl Attempt<'_> {
         if let Some(release) = &release {
             self.follow_up(release).await?;
         }
-        self.end(Outcome::Healthy, None)
+        self.end(Outcome::Healthy, None).await
     }
 
     /// What follows a verdict and cannot change it.
@@ -137,12 +137,13 @@ impl Attempt<'_> {
             Some(healthy) => self.go_back(&healthy).await?,
         };
         match outcome {
-            Ok(outcome) => self.end(outcome, Some(failure)),
+            Ok(outcome) => self.end(outcome, Some(failure)).await,
             Err(second) => {
                 let message = format!("{}; and going back failed: {}", failure.message, second.message);
                 // A manager that is down is tried again; whatever else is wrong needs a person.
                 let class = if second.class == Class::Manager { Class::Manager } else { failure.class };
                 self.end(Outcome::Failed, Some(Failure { class, reason: "RevertFailed".to_owned(), message }))
+                    .await
             }
         }
     }

@@ -34,6 +34,15 @@ pub enum Request {
         /// Why.
         reason: Option<String>,
     },
+    /// A commit of the state's repository is taken although it was refused.
+    AcceptState {
+        /// Which one: its id, or the first digits of it.
+        commit: String,
+        /// Who says it.
+        by: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What the agent says: one line.

@@ -12,6 +12,7 @@ pub mod quarantine;
 pub mod refused;
 pub mod release;
 pub mod sealed;
+pub mod source;
 
 use std::path::PathBuf;
 

@@ -18,6 +18,8 @@ use super::route::{Gates, may_read_private};
 use super::state::{Serving, blocking};
 use super::tokens::Caller;
 
+/// Bytes of objects that are hashed for their tag at each request: some milliseconds.
+const HASHED_BYTES_MAX: u64 = 16 << 20;
 /// For a year, which is what caches take "for ever" to be.
 const FOR_EVER: &str = "max-age=31536000, immutable";
 
@@ -51,11 +53,15 @@ fn complain(key: &Key, refusal: &Refusal) {
     }
 }
 
-/// The strong entity tag: the hash of the object's bytes, which its key has where all its copies have the same.
-/// So it is the same on every server that has the same bytes.
+/// The strong entity tag: the hash of the object's bytes, which its key has where all its copies have the same, so
+/// that it is the same on every server that has the same bytes. Only of a large delta it is of what the file is.
 pub(super) fn tag(kind: &ObjectKind, object: &DirObject) -> std::io::Result<String> {
     Ok(match kind.digest() {
         Some(digest) => format!("\"{digest}\""),
+        None if object.size > HASHED_BYTES_MAX => {
+            let written = object.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+            format!("\"{}-{:x}\"", object.size, written.as_nanos())
+        }
         None => format!("\"{}\"", blake3::Hasher::new().update_reader(object.content()?)?.finalize()),
     })
 }

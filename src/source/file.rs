@@ -4,13 +4,18 @@
 //! and create, and because the directory itself may appear later.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::process::Command;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{STATE_BYTES_MAX, SourceError};
 use crate::disk::{Disk, RealDisk};
+
+/// Time for git to say which commit a file belongs to.
+const COMMIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// A state file on this host.
 #[derive(Debug, Clone)]
@@ -39,19 +44,19 @@ impl FileSource {
     }
 
     /// The commit whose content the file has; `None` outside a work tree, and while it is edited.
-    pub fn commit(&self) -> Option<String> {
-        let unchanged = self.git(&["diff", "--quiet", "HEAD", "--"])?;
+    pub async fn commit(&self) -> Option<String> {
+        let unchanged = self.git(&["diff", "--quiet", "HEAD", "--"]).await?;
         if !unchanged.status.success() {
             return None;
         }
-        let log = self.git(&["log", "-1", "--format=%H", "--"])?;
+        let log = self.git(&["log", "-1", "--format=%H", "--"]).await?;
         let commit = String::from_utf8(log.stdout).ok()?.trim().to_owned();
         (commit.len() >= 40).then_some(commit)
     }
 
-    fn git(&self, arguments: &[&str]) -> Option<std::process::Output> {
+    async fn git(&self, arguments: &[&str]) -> Option<std::process::Output> {
         let dir = self.path.parent()?;
-        Command::new("git")
+        let asked = Command::new("git")
             .arg("-C")
             .arg(dir)
             .args(arguments)
@@ -60,8 +65,10 @@ impl FileSource {
             .env("GIT_TERMINAL_PROMPT", "0")
             .stdin(Stdio::null())
             .stderr(Stdio::null())
-            .output()
-            .ok()
+            .kill_on_drop(true)
+            .output();
+        // A file system that hangs must not keep the entry of an attempt from being written.
+        tokio::time::timeout(COMMIT_LIMIT, asked).await.ok()?.ok()
     }
 }
 

@@ -32,6 +32,7 @@ pub fn assess(view: &View) -> Status {
         last_healthy: view.facts.healthy.first().map(|release| release.artifact),
         rollback_target: rollback_target(view),
         state_commit: view.state_commit.clone(),
+        source: view.origin.clone(),
         last_attempt: view.last.as_ref().map(LastAttempt::from),
         suspended: match &view.wanted {
             Desired::Suspended { why, .. } => Some(why.clone()),
@@ -50,7 +51,7 @@ pub fn assess(view: &View) -> Status {
 
 fn sync(view: &View) -> Sync {
     let says_nothing = matches!(view.wanted, Desired::NotInState | Desired::Invalid(_));
-    let unknown = says_nothing || matches!(view.source, SourceView::Invalid(_) | SourceView::Rewound(_));
+    let unknown = says_nothing || matches!(view.source, SourceView::Invalid(_) | SourceView::Refused(_));
     match (unknown, is_synced(view)) {
         (true, _) => Sync::Unknown,
         (false, true) => Sync::Synced,

@@ -13,6 +13,7 @@ use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Drift, Failure, Journal, Stage};
 use crate::record::quarantine::Interrupted;
 use crate::record::release::ReleaseRef;
+use crate::record::source::Wrong;
 
 /// Why an app is as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,12 +37,14 @@ pub(super) enum Cause {
     NotInState,
     /// The state's words are wrong, all of them or those about this app.
     StateInvalid(String),
-    /// The state is older than the last accepted one.
-    StateRewound(String),
+    /// The state is not to be trusted.
+    StateRefused(Wrong),
+    /// The repository has not answered for too long.
+    SourceSilent(Timestamp),
     /// The state is past its own `not_after`.
     StateStale(Timestamp),
     /// The state cannot be read.
-    SourceUnreachable(String),
+    SourceUnreachable(Wrong),
     /// The state blocks what it asks for.
     Blocked(String),
     /// What is wanted failed here.
@@ -126,12 +129,16 @@ fn in_sync(view: &View, env_changed: bool) -> Cause {
     match &view.source {
         SourceView::Invalid(why) => Cause::StateInvalid(why.clone()),
         SourceView::Unreachable(why) => Cause::SourceUnreachable(why.clone()),
-        SourceView::Rewound(why) => Cause::StateRewound(why.clone()),
+        SourceView::Refused(why) => Cause::StateRefused(why.clone()),
         SourceView::Stale(end) => Cause::StateStale(*end),
-        SourceView::Ready | SourceView::Unknown => match &view.content {
-            Some(content) => Cause::ContentChanged(content.clone()),
-            None => Cause::Fine { env_changed },
-        },
+        SourceView::Ready | SourceView::Unknown => {
+            let silent = view.origin.as_ref().and_then(|origin| origin.stale_since(view.now));
+            match (silent, &view.content) {
+                (Some(since), _) => Cause::SourceSilent(since),
+                (None, Some(content)) => Cause::ContentChanged(content.clone()),
+                (None, None) => Cause::Fine { env_changed },
+            }
+        }
     }
 }
 
@@ -141,6 +148,7 @@ fn held(view: &View, hold: Hold) -> Cause {
         (Hold::Pinned(pin), _) => Cause::Pinned(pin),
         (Hold::NotInState, SourceView::Invalid(why)) => Cause::StateInvalid(why.clone()),
         (Hold::NotInState, SourceView::Unreachable(why)) => Cause::SourceUnreachable(why.clone()),
+        (Hold::NotInState, SourceView::Refused(why)) => Cause::StateRefused(why.clone()),
         (Hold::NotInState, _) => Cause::NotInState,
         (Hold::Invalid(why), _) => Cause::StateInvalid(why),
         (Hold::CurrentBroken(why), _) => Cause::CurrentBroken(why),

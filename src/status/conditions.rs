@@ -19,6 +19,8 @@ pub enum Kind {
     Healthy,
     /// The state can be read.
     SourceReady,
+    /// The state carries the signature that host.toml asks for.
+    SourceVerified,
     /// The state is one.
     StateValid,
     /// The artifact is here, or could be had.
@@ -36,6 +38,13 @@ pub enum Kind {
     /// What runs is well, but an `after` step of it failed or did not run to its end.
     AfterFailed,
 }
+
+/// The reason of a source that nobody has heard from, or renewed, for too long.
+pub(super) const STALE: &str = "Stale";
+
+/// Reasons of a refusal that are about signatures.
+const SIGNATURE_REASONS: [&str; 4] =
+    ["SignatureMissing", "SignatureInvalid", "KeyNotTrusted", "SignersUnreadable"];
 
 /// Whether it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -76,6 +85,7 @@ pub(super) fn conditions(
     said.ready(cause, sync, health, message);
     said.healthy(cause, health);
     said.source_ready();
+    said.source_verified();
     said.state_valid();
     said.artifact_in_store();
     said.reconciling(cause);
@@ -163,19 +173,58 @@ impl Said<'_> {
     fn source_ready(&mut self) {
         match &self.view.source {
             SourceView::Unknown => {}
-            SourceView::Ready | SourceView::Invalid(_) => {
-                self.say(Kind::SourceReady, ConditionStatus::True, "Succeeded", "the state was read");
-            }
+            SourceView::Ready | SourceView::Invalid(_) => match self.view.origin.as_ref() {
+                None => self.say(Kind::SourceReady, ConditionStatus::True, "Succeeded", "the state was read"),
+                Some(origin) => match origin.stale_since(self.view.now) {
+                    Some(since) => {
+                        let what = format!("{} has not answered since {}", origin.place, time(since));
+                        self.say(Kind::SourceReady, ConditionStatus::False, STALE, what);
+                    }
+                    None => {
+                        let what = format!("{} was read", origin.place);
+                        self.say(Kind::SourceReady, ConditionStatus::True, "Succeeded", what);
+                    }
+                },
+            },
             SourceView::Stale(end) => {
                 let what = format!("the state is good until {end} and was not renewed");
-                self.say(Kind::SourceReady, ConditionStatus::False, "Stale", what);
+                self.say(Kind::SourceReady, ConditionStatus::False, STALE, what);
             }
-            SourceView::Rewound(why) => {
-                self.say(Kind::SourceReady, ConditionStatus::False, "NonFastForward", why);
+            SourceView::Refused(wrong) => {
+                self.say(Kind::SourceReady, ConditionStatus::False, &wrong.reason, &wrong.message);
             }
-            SourceView::Unreachable(why) => {
-                self.say(Kind::SourceReady, ConditionStatus::False, "SourceUnreachable", why);
+            SourceView::Unreachable(wrong) => {
+                let silent = self.view.origin.as_ref().and_then(|origin| origin.stale_since(self.view.now));
+                let (reason, what) = match silent {
+                    Some(since) => {
+                        (STALE, format!("{}; the last answer was at {}", wrong.message, time(since)))
+                    }
+                    None => (wrong.reason.as_str(), wrong.message.clone()),
+                };
+                self.say(Kind::SourceReady, ConditionStatus::False, reason, what);
             }
+        }
+    }
+
+    /// Only where signatures are asked for.
+    fn source_verified(&mut self) {
+        let Some(origin) = self.view.origin.as_ref().filter(|origin| origin.asks_for_signatures) else {
+            return;
+        };
+        match &self.view.source {
+            SourceView::Refused(wrong) if SIGNATURE_REASONS.contains(&wrong.reason.as_str()) => {
+                self.say(Kind::SourceVerified, ConditionStatus::False, &wrong.reason, &wrong.message);
+            }
+            _ => match &origin.signed_by {
+                Some(by) => {
+                    let what = format!("the state in force is signed by {by}");
+                    self.say(Kind::SourceVerified, ConditionStatus::True, "Succeeded", what);
+                }
+                None => {
+                    let what = "the state in force was accepted without a signature";
+                    self.say(Kind::SourceVerified, ConditionStatus::Unknown, "NotVerified", what);
+                }
+            },
         }
     }
 
@@ -359,7 +408,8 @@ fn not_ready(view: &View, cause: &Cause) -> String {
         Cause::NotInState => "NotInState",
         Cause::StateInvalid(_) => "StateInvalid",
         Cause::SourceUnreachable(_) => "SourceUnreachable",
-        Cause::StateRewound(_) => "NonFastForward",
+        Cause::StateRefused(wrong) => return wrong.reason.clone(),
+        Cause::SourceSilent(_) => "Stale",
         Cause::StateStale(_) => "Stale",
         Cause::Blocked(_) => "Blocked",
         Cause::CurrentBroken(_) => "CurrentChanged",

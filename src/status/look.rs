@@ -7,7 +7,7 @@ use landfall_store::cache::CacheError;
 use landfall_store::{ArtifactId, Name, Version};
 
 use super::conditions::ended;
-use super::{KeptConditions, Serving, SourceView, View};
+use super::{KeptConditions, Origin, Serving, SourceView, View};
 use crate::control;
 use crate::deploy::App;
 use crate::disk::RealDisk;
@@ -32,6 +32,8 @@ pub struct Around {
     pub wanted: Desired,
     /// How its source is.
     pub source: SourceView,
+    /// The same, where it is a repository.
+    pub origin: Option<Origin>,
     /// The commit that holds the state.
     pub state_commit: Option<String>,
     /// Whether an agent works on this root.
@@ -63,6 +65,7 @@ pub async fn look(site: &Site, around: &Around) -> Result<View, RecordError> {
         serving,
         content,
         source: around.source.clone(),
+        origin: around.origin.clone(),
         state_commit: around.state_commit.clone(),
         full: full(&app.dir),
         agent: around.agent,

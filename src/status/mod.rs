@@ -15,7 +15,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use landfall_store::{ArtifactId, Name, Version};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -27,6 +27,7 @@ use crate::record::controls::Pin;
 use crate::record::history::{Entry, Outcome};
 use crate::record::journal::{Journal, Stage};
 use crate::record::release::ReleaseRef;
+use crate::record::source::{Wrong, WrongKind};
 
 pub use assess::assess;
 pub use conditions::{Condition, ConditionStatus, Kind};
@@ -210,6 +211,8 @@ pub struct Status {
     pub rollback_target: Option<ArtifactId>,
     /// The commit of the state that says what is desired.
     pub state_commit: Option<String>,
+    /// The repository that the state comes from, if it is one.
+    pub source: Option<Origin>,
     /// The newest attempt that ended.
     pub last_attempt: Option<LastAttempt>,
     /// Why nothing is applied or healed, while that is so.
@@ -230,6 +233,14 @@ impl Status {
     /// Whether nothing needs anybody's attention.
     pub fn is_fine(&self) -> bool {
         self.is_synced_and_healthy() && self.next.is_none()
+    }
+
+    /// Whether the state may be an old one: nobody has renewed it, or its repository has not answered for too long.
+    pub fn is_stale(&self) -> bool {
+        let stale = |condition: &Condition| {
+            condition.kind == Kind::SourceReady && condition.reason == conditions::STALE
+        };
+        self.conditions.iter().any(stale)
     }
 
     /// Whether what should run runs and is well, and what should be gone is.
@@ -262,12 +273,51 @@ pub enum SourceView {
     Ready,
     /// It was read, and says that it is good until then, which has passed. It counts all the same.
     Stale(Timestamp),
-    /// It was read and is older than the last accepted state, which counts.
-    Rewound(String),
+    /// It was read and is not to be trusted; the last accepted state counts.
+    Refused(Wrong),
     /// It cannot be read; the last accepted state counts.
-    Unreachable(String),
+    Unreachable(Wrong),
     /// It was read and is no state; the last accepted one counts.
     Invalid(String),
+}
+
+impl SourceView {
+    /// The same for what is wrong with a source.
+    pub fn of(wrong: Wrong) -> Self {
+        match wrong.kind {
+            WrongKind::Unreachable => Self::Unreachable(wrong),
+            WrongKind::Refused => Self::Refused(wrong),
+            WrongKind::Invalid => Self::Invalid(wrong.message),
+        }
+    }
+}
+
+/// The repository that the state comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Origin {
+    /// Where it is.
+    pub place: String,
+    /// Its newest commit, as far as the agent has seen.
+    pub head: Option<String>,
+    /// The commit whose state is in force.
+    pub accepted: Option<String>,
+    /// Who signed the newest change of it, where signatures are asked for.
+    pub signed_by: Option<String>,
+    /// When it last answered.
+    pub contact: Option<Timestamp>,
+    /// Whether signatures are asked for.
+    #[serde(skip)]
+    pub asks_for_signatures: bool,
+}
+
+/// Time without an answer after which the state may be an old one without anybody having noticed.
+pub const STALE_AFTER: SignedDuration = SignedDuration::from_mins(15);
+
+impl Origin {
+    /// Since when it has not answered, if that is too long.
+    pub fn stale_since(&self, now: Timestamp) -> Option<Timestamp> {
+        self.contact.filter(|contact| now.duration_since(*contact) > STALE_AFTER)
+    }
 }
 
 /// Everything a status is made of.
@@ -297,6 +347,8 @@ pub struct View {
     pub content: Option<Content>,
     /// Where the state comes from.
     pub source: SourceView,
+    /// The same, where it is a repository.
+    pub origin: Option<Origin>,
     /// The commit that holds it.
     pub state_commit: Option<String>,
     /// The file system of the records, if it has no room left for one more.

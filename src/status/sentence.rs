@@ -17,8 +17,13 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
     let (message, next) = of_cause(view, cause, health);
     match &view.source {
         // Where it is not the reason itself, it still is why nothing new comes.
-        SourceView::Unreachable(why) if !matches!(cause, Cause::SourceUnreachable(_)) => {
+        SourceView::Unreachable(wrong) if !matches!(cause, Cause::SourceUnreachable(_)) => {
+            let why = &wrong.message;
             (format!("{message}; the state cannot be read now, so the last accepted one counts: {why}"), next)
+        }
+        SourceView::Refused(wrong) if !matches!(cause, Cause::StateRefused(_)) => {
+            let why = &wrong.message;
+            (format!("{message}; the newest state is refused, so the last accepted one counts: {why}"), next)
         }
         SourceView::Invalid(why) if !matches!(cause, Cause::StateInvalid(_)) => {
             (format!("{message}; the state is invalid now, so the last accepted one counts: {why}"), next)
@@ -26,7 +31,7 @@ pub(super) fn sentence(view: &View, cause: &Cause, health: Health) -> (String, O
         SourceView::Ready
         | SourceView::Unknown
         | SourceView::Stale(_)
-        | SourceView::Rewound(_)
+        | SourceView::Refused(_)
         | SourceView::Unreachable(_)
         | SourceView::Invalid(_) => (message, next),
     }
@@ -76,20 +81,32 @@ fn of_cause(view: &View, cause: &Cause, health: Health) -> (String, Option<Strin
             format!("the state is invalid, and the last accepted one stays in force: {why}; {}", runs(view)),
             "`landfall state lint` shows every problem".to_owned(),
         ),
-        Cause::StateRewound(why) => told(
-            format!("the state is refused, and the last accepted one stays in force: {why}; {}", runs(view)),
-            "put the newer state back, or give this one a higher `serial`".to_owned(),
+        Cause::StateRefused(wrong) => told(
+            format!(
+                "the state is refused, and the last accepted one stays in force: {}; {}",
+                wrong.message,
+                runs(view)
+            ),
+            wrong.hint.clone(),
+        ),
+        Cause::SourceSilent(since) => told(
+            format!("{}; the state's repository has not answered since {since:.0}", runs(view)),
+            match view.agent {
+                true => "`landfall doctor` says whether it can be reached".to_owned(),
+                false => "no agent is running: `landfall watch`".to_owned(),
+            },
         ),
         Cause::StateStale(end) => told(
             format!("{}; the state is stale: it says that it is good until {end}", runs(view)),
             "find out why nobody renews it; nothing stops for it".to_owned(),
         ),
-        Cause::SourceUnreachable(why) => told(
+        Cause::SourceUnreachable(wrong) => told(
             format!(
-                "the state cannot be read, and the last accepted one stays in force: {why}; {}",
+                "the state cannot be read, and the last accepted one stays in force: {}; {}",
+                wrong.message,
                 runs(view)
             ),
-            "put the file back, or name it with --state".to_owned(),
+            wrong.hint.clone(),
         ),
         Cause::Blocked(reason) => told(
             format!("the state blocks {}: {reason}; {}", wanted(view), runs(view)),

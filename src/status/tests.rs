@@ -71,6 +71,12 @@ fn journal(name: &str, stage: Stage) -> Journal {
 }
 
 /// `a` runs and proved healthy; `wanted` is wanted; an agent works.
+fn wrong(message: &str) -> Wrong {
+    let (reason, hint) =
+        ("SourceUnreachable".to_owned(), "put the file back, or name it with --state".to_owned());
+    Wrong { kind: WrongKind::Unreachable, reason, message: message.to_owned(), hint }
+}
+
 fn running_a_wanting(wanted: &str) -> View {
     let candidate = Candidate { release: release(wanted), prepared: wanted == "a", only_env_differs: false };
     View {
@@ -103,6 +109,7 @@ fn running_a_wanting(wanted: &str) -> View {
             attested: true,
         },
         source: SourceView::Ready,
+        origin: None,
         state_commit: None,
         full: None,
         agent: true,
@@ -315,7 +322,7 @@ fn an_invalid_state_leaves_the_comparison_open_and_what_runs_alone() {
 #[test]
 fn a_source_that_is_gone_changes_no_verdict_and_is_told() {
     let status =
-        assess(&View { source: SourceView::Unreachable("no file".to_owned()), ..running_a_wanting("a") });
+        assess(&View { source: SourceView::Unreachable(wrong("no file")), ..running_a_wanting("a") });
     assert_axes(&status, Sync::Synced, Health::Healthy, Operation::Idle);
     assert_says(&status, Kind::SourceReady, ConditionStatus::False, "SourceUnreachable");
     assert!(status.message.contains("no file") && !status.is_fine());
@@ -462,7 +469,7 @@ fn every_cause() -> Vec<(&'static str, View)> {
         ("suspended on the host", suspended(Place::Host)),
         ("not in the state", View { wanted: Desired::NotInState, ..running_a_wanting("a") }),
         ("invalid", View { wanted: Desired::Invalid("unknown key".into()), ..running_a_wanting("a") }),
-        ("gone", View { source: SourceView::Unreachable("no file".into()), ..running_a_wanting("a") }),
+        ("gone", View { source: SourceView::Unreachable(wrong("no file")), ..running_a_wanting("a") }),
         ("blocked", View { wanted: blocked, ..wanting_b() }),
         ("quarantined", reverted()),
         ("quarantined with nothing healthy", {
@@ -527,7 +534,7 @@ fn a_full_disk_is_told_where_nothing_can_be_written_down() {
 
 #[test]
 fn a_state_that_cannot_be_read_is_told_beside_any_other_reason() {
-    let gone = SourceView::Unreachable("no such file".to_owned());
+    let gone = SourceView::Unreachable(wrong("no such file"));
     let status = assess(&View { source: gone, ..stopped(running_a_wanting("a")) });
     assert!(status.message.contains("should run and does not"), "{}", status.message);
     assert!(status.message.contains("the state cannot be read now"), "{}", status.message);

@@ -6,28 +6,33 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use landfall_store::Name;
-use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::accept::{self, Accepted};
+use super::accept::{self, Accepted, StateProblem};
 use super::apps::{AppState, RECORD_PAUSE, jittered};
 use super::departures::Departures;
+use super::feed::Feed;
 use super::reporter::Reporter;
+use super::repository::{Refused, floor_of};
 use super::rounds::Rounds;
 use super::service::Shared;
 use super::tick::tick;
 use super::{AgentError, ReadAgain, Report, Settings, Signals, Tuning};
 use crate::disk::RealDisk;
 use crate::door::{Door, Knock};
+use crate::hook::Hook;
 use crate::processes::Living;
 use crate::reconcile::Tick;
 use crate::record::journal::Failure;
-use crate::record::refused::Refused;
+use crate::record::refused;
+use crate::record::source::{SourceRecord, Wrong};
 use crate::retry::Patience;
-use crate::source::file::FileWatch;
+use crate::source::Source;
 use crate::status::{Around, SourceView};
 use crate::systemd::{Systemd, summary};
+use crate::trust::Floor;
 
 /// Time between two looks at everything, without any event.
 pub(super) const INTERVAL: Duration = Duration::from_secs(30);
@@ -43,12 +48,20 @@ pub(super) struct Agent {
     pub(super) settings: Settings,
     pub(super) shared: Rc<Shared>,
     pub(super) accepted: Option<Rc<Accepted>>,
-    complaint: Option<String>,
+    pub(super) complaint: Option<String>,
+    /// What is wrong with the source, while something is.
+    pub(super) wrong: Option<Wrong>,
+    /// What a new state is compared with.
+    pub(super) floor: Floor,
+    /// The commit that is refused now.
+    pub(super) refused: Option<Refused>,
+    /// How the repository was last found.
+    pub(super) origin: SourceRecord,
     pub(super) source: SourceView,
     pub(super) apps: BTreeMap<Name, AppState>,
     events: UnboundedReceiver<()>,
     pub(super) changed: UnboundedSender<()>,
-    pub(super) watch: FileWatch,
+    pub(super) feed: Feed,
     ended: UnboundedReceiver<Ended>,
     end: UnboundedSender<Ended>,
     departures: Departures,
@@ -61,6 +74,10 @@ pub(super) struct Agent {
     /// Nobody can give orders while there is none.
     _door: Option<Door>,
     knocks: Receiver<Knock>,
+    /// Where a git server may call.
+    pub(super) hook: Option<Hook>,
+    pub(super) call: Sender<()>,
+    calls: Receiver<()>,
     /// When the next suspension or pin ends by itself.
     pub(super) wake: Option<Instant>,
 }
@@ -73,18 +90,25 @@ impl Agent {
         let (word, departed) = unbounded_channel();
         let departures = Departures::new(word);
         let (look_over, looked_over) = unbounded_channel();
-        let watch = FileWatch::new(&settings.source, changed.clone())?;
         // What runs is healed without any state, too.
-        let accepted = accept::last(&settings.host)
-            .inspect_err(
-                |error| error!(%error, "the last accepted state cannot be read; a new one is waited for"),
-            )
+        let last = accept::last(&settings.host).inspect_err(
+            |error| error!(%error, "the last accepted state cannot be read; a new one is waited for"),
+        );
+        let floor = accept::floor(&settings.host, &last);
+        let accepted = last.unwrap_or_default().map(Rc::new);
+        let known = accept::known(&floor, accepted.as_deref());
+        let feed = Feed::new(&settings.source, settings.poll(), known, changed.clone())?;
+        let origin = SourceRecord::read(&settings.host.root)
+            .inspect_err(|error| warn!(%error, "how the state's repository was last found is not known"))
             .unwrap_or_default()
-            .map(Rc::new);
+            .filter(|record| record.place == settings.source.place())
+            .unwrap_or_default();
         let apps = BTreeMap::new();
         let systemd = Systemd::new();
         let reporter = Reporter::new(settings.reporting.clone());
         let (knock, knocks) = channel(KNOCKS_MAX);
+        // One call that waits is as good as a thousand.
+        let (call, calls) = channel(1);
         let door = Door::open(&settings.host.root.door(), knock)
             .inspect_err(|error| error!(%error, "no command can give orders to this agent"))
             .ok();
@@ -93,11 +117,15 @@ impl Agent {
             shared,
             accepted,
             complaint: None,
+            wrong: None,
+            floor,
+            refused: None,
+            origin,
             source: SourceView::Unknown,
             apps,
             events,
             changed,
-            watch,
+            feed,
             ended,
             end,
             departures,
@@ -109,6 +137,9 @@ impl Agent {
             reporter,
             _door: door,
             knocks,
+            hook: None,
+            call,
+            calls,
             wake: None,
         })
     }
@@ -118,13 +149,14 @@ impl Agent {
         mut signals: Signals,
         read_again: ReadAgain<'_>,
     ) -> Result<(), AgentError> {
-        if let Err(error) = Refused::note(&RealDisk, &self.settings.host.root, None) {
+        if let Err(error) = refused::Refused::note(&RealDisk, &self.settings.host.root, None) {
             error!(%error, "an old refusal of host.toml was not forgotten");
         }
         info!(
             host = %self.settings.host.config.host, environment = %self.settings.environment,
-            state = %self.settings.source.path().display(), "watching"
+            state = %self.settings.source.place(), "watching"
         );
+        self.open_hook().await;
         let mut look_again = self.look();
         let mut timer = Instant::now() + jittered(INTERVAL);
         self.all_due();
@@ -136,9 +168,10 @@ impl Agent {
             tokio::select! {
                 Some(()) = self.events.recv() => {
                     while self.events.try_recv().is_ok() {}
-                    self.watch.follow()?;
+                    self.feed.follow()?;
                     look_again = self.look();
                 }
+                Some(seen) = self.feed.seen() => self.note_seen(seen),
                 () = until(look_again) => {
                     look_again = None;
                     self.complain();
@@ -147,6 +180,7 @@ impl Agent {
                     look_again = self.answer(knock).or(look_again);
                     self.reporter.news();
                 }
+                Some(()) = self.calls.recv() => self.feed.hurry(),
                 () = until(self.wake) => self.know_apps(),
                 Some(report) = self.ended.recv() => self.note(report),
                 Some(app) = self.departed.recv() => self.look_at(&app),
@@ -155,13 +189,14 @@ impl Agent {
                 turn = self.reporter.turn() => self.reporter.take(turn),
                 () = tokio::time::sleep_until(timer) => {
                     timer = Instant::now() + jittered(INTERVAL);
-                    self.watch.follow()?;
+                    self.feed.follow()?;
                     look_again = self.look();
                     self.all_due();
                 }
                 Some(()) = signals.hangup.recv() => {
                     self.systemd.reloading();
                     look_again = self.reload(read_again)?;
+                    self.open_hook().await;
                     self.systemd.ready();
                 }
                 () = until(next_try) => self.all_due(),
@@ -175,9 +210,10 @@ impl Agent {
         Ok(())
     }
 
-    /// Reads the state. What is wrong with it is complained about only if it stays.
+    /// Reads the state, where it is a file. What is wrong with it is complained about only if it stays.
     pub(super) fn look(&mut self) -> Option<Instant> {
-        match accept::newest(&self.settings.source, self.accepted.as_deref()) {
+        let Source::File(file) = &self.settings.source else { return None };
+        match accept::of_file(file, self.accepted.as_deref()) {
             Ok(accepted) => {
                 if self.complaint.take().is_some() {
                     info!("the state is readable again");
@@ -191,20 +227,25 @@ impl Agent {
     }
 
     fn complain(&mut self) {
-        match accept::newest(&self.settings.source, self.accepted.as_deref()) {
+        let Source::File(file) = &self.settings.source else { return };
+        match accept::of_file(file, self.accepted.as_deref()) {
             Ok(accepted) => self.accept(accepted),
-            Err(problem) => {
-                let message = problem.to_string();
-                self.source = problem.view();
-                if self.complaint.as_ref() != Some(&message) {
-                    error!(problem = %message, "the state cannot be used; the last accepted one stays in force");
-                    self.complaint = Some(message);
-                }
-            }
+            Err(problem) => self.cannot_use(&problem),
         }
     }
 
-    fn see(&mut self, source: SourceView) {
+    /// Says once what is wrong with the state.
+    pub(super) fn cannot_use(&mut self, problem: &StateProblem) {
+        let message = problem.to_string();
+        self.source = problem.view();
+        self.wrong = Some(problem.wrong());
+        if self.complaint.as_ref() != Some(&message) {
+            error!(problem = %message, "the state cannot be used; the last accepted one stays in force");
+            self.complaint = Some(message);
+        }
+    }
+
+    pub(super) fn see(&mut self, source: SourceView) {
         if self.source != source
             && let SourceView::Stale(end) = &source
         {
@@ -213,14 +254,17 @@ impl Agent {
         self.source = source;
     }
 
-    fn accept(&mut self, accepted: Accepted) {
-        if self.accepted.as_ref().is_some_and(|old| old.bytes == accepted.bytes) {
+    /// Takes a state: durably first, then in force.
+    pub(super) fn accept(&mut self, accepted: Accepted) {
+        if self.accepted.as_ref().is_some_and(|old| accept::is_same(old, &accepted)) {
             return;
         }
         if let Err(error) = accept::keep(&self.settings.host, &accepted) {
             error!(%error, "the state could not be recorded; the last accepted one stays in force");
             return;
         }
+        self.floor = floor_of(&accepted);
+        self.feed.compare_with(accept::known(&self.floor, Some(&accepted)));
         self.accepted = Some(Rc::new(accepted));
         self.know_apps();
     }
@@ -241,6 +285,7 @@ impl Agent {
 
     /// Starts a tick of every app that is due and idle.
     fn dispatch(&mut self) {
+        let origin = self.origin();
         for (name, app) in &mut self.apps {
             if app.busy || !app.due {
                 continue;
@@ -255,6 +300,7 @@ impl Agent {
                         host: self.settings.host.config.host.clone(),
                         wanted: app.wanted.now.borrow().clone(),
                         source: self.source.clone(),
+                        origin: origin.clone(),
                         state_commit: None,
                         agent: true,
                     };

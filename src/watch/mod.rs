@@ -7,9 +7,11 @@ mod accept;
 mod agent;
 mod apps;
 mod departures;
+mod feed;
 mod orders;
 mod reload;
 mod reporter;
+mod repository;
 mod rounds;
 mod service;
 mod stop;
@@ -19,6 +21,7 @@ mod wants;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use landfall_store::Name;
@@ -27,18 +30,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::deploy::Asking;
 use crate::disk::RealDisk;
 use crate::host::{Host, HostError};
+use crate::pending::Pending;
 use crate::plan::Desired;
 use crate::reconcile::Tick;
 use crate::record::RecordError;
 use crate::record::journal::{Failure, Journal};
 use crate::retry::Patience;
-use crate::source::SourceError;
-use crate::source::file::FileSource;
+use crate::source::{Source, SourceError};
 use crate::status::{Around, SourceView};
 
-pub use accept::{Accepted, StateProblem, Tuning, desired, last, newest};
+pub use accept::{Accepted, StateProblem, Tuning, Waiver, desired, last, newest, of_file};
 pub use orders::block_of;
 pub use reporter::Reporting;
+pub use repository::{accept_without_agent, origin};
 pub use service::{Overrides, Shared, Site};
 
 /// What an agent is started with.
@@ -49,9 +53,16 @@ pub struct Settings {
     /// Its environment.
     pub environment: Name,
     /// Where the state comes from.
-    pub source: FileSource,
+    pub source: Source,
     /// How it reports; absent: it does not.
     pub reporting: Option<Reporting>,
+}
+
+impl Settings {
+    /// Time between two looks at a repository.
+    fn poll(&self) -> Duration {
+        self.host.config.state.as_ref().map_or(agent::INTERVAL, |state| Duration::from_millis(state.poll.0))
+    }
 }
 
 /// Why there is no agent.
@@ -93,12 +104,15 @@ pub struct Report {
 pub async fn once(settings: Settings) -> Result<Vec<Report>, AgentError> {
     let _lock = settings.host.lock()?;
     let shared = Rc::new(Shared::new(&settings, Patience::Once)?);
-    let accepted = accept::newest(&settings.source, accept::last(&settings.host)?.as_ref())?;
+    let accepted = accept::newest(&settings.source, &settings.host).await?;
     accept::keep(&settings.host, &accepted)?;
     let mut reports = Vec::new();
     for app in apps(&shared, Some(&accepted))? {
         let wanted = desired(&accepted, &app, &settings.environment);
-        let commit = || settings.source.commit();
+        let commit = || -> Pending<'static, Option<String>> {
+            let source = settings.source.clone();
+            Box::pin(async move { source.commit().await })
+        };
         let asking = Asking { commit: &commit, ..Asking::NOTHING };
         let site = shared.site(&app, accepted.tuning(&app, &settings.environment))?;
         let mut tick = site.tick(wanted.clone(), asking).await;
@@ -110,6 +124,7 @@ pub async fn once(settings: Settings) -> Result<Vec<Report>, AgentError> {
             host: settings.host.config.host.clone(),
             wanted: desired(&accepted, &app, &settings.environment),
             source: accepted.view(Timestamp::now()),
+            origin: repository::origin(&settings.source, &settings.host.config, None, Some(&accepted)),
             state_commit: None,
             agent: true,
         };
@@ -140,6 +155,7 @@ pub async fn one(host: &Host, environment: &Name, app: &Name) -> Result<Report, 
         host: host.config.host.clone(),
         wanted,
         source: SourceView::Unknown,
+        origin: None,
         state_commit: None,
         agent: true,
     };

@@ -17,11 +17,16 @@ impl Agent {
         let reads_the_state = match &request {
             Request::App(word) => matches!(word.order, Order::Reconcile { .. }),
             Request::ReconcileAll { .. } => true,
+            Request::AcceptState { .. } => false,
         };
         let look_again = if reads_the_state { self.look() } else { None };
+        if reads_the_state {
+            self.feed.hurry();
+        }
         let told = match request {
             Request::App(word) => self.carry_out(&word),
             Request::ReconcileAll { by, reason } => self.reconcile_all(&by, reason.as_deref()),
+            Request::AcceptState { commit, by, reason } => self.accept_refused(&commit, &by, &reason),
         };
         // Whoever asked may have left; it is done all the same.
         drop(answer.send(told.map_or_else(Answer::Denied, Answer::Done)));

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use tokio::time::Instant;
 use tracing::{error, info};
 
+use super::accept;
 use super::agent::Agent;
+use super::feed::Feed;
 use super::service::Shared;
 use super::{AgentError, ReadAgain, Settings};
 use crate::disk::RealDisk;
 use crate::record::refused::Refused;
 use crate::retry::Patience;
-use crate::source::file::FileWatch;
 
 impl Agent {
     /// Reads host.toml again and looks at everything. What cannot be used changes nothing.
@@ -24,7 +25,7 @@ impl Agent {
         if let Err(error) = Refused::note(&RealDisk, &self.settings.host.root, taken.err()) {
             error!(%error, "`status` cannot tell whether host.toml was refused");
         }
-        self.watch.follow()?;
+        self.feed.follow()?;
         let look_again = self.look();
         self.all_due();
         Ok(look_again)
@@ -34,10 +35,10 @@ impl Agent {
     fn take(&mut self, new: Settings) -> Result<(), String> {
         fixed(&self.settings, &new)?;
         let shared = Shared::new(&new, Patience::Agent).map_err(|error| error.to_string())?;
-        if new.source.path() != self.settings.source.path() {
-            let watch = FileWatch::new(&new.source, self.changed.clone());
-            self.watch = watch.map_err(|error| error.to_string())?;
-        }
+        let known = accept::known(&self.floor, self.accepted.as_deref());
+        let feed = Feed::new(&new.source, new.poll(), known, self.changed.clone());
+        let feed = feed.map_err(|error| error.to_string())?;
+        self.feed = feed;
         self.shared = Rc::new(shared);
         self.settings = new;
         self.reporter.set(self.settings.reporting.clone());

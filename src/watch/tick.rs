@@ -12,14 +12,14 @@ use crate::plan::Desired;
 use crate::reconcile::Tick;
 use crate::record::RecordError;
 use crate::record::journal::{Journal, Stage};
-use crate::source::file::FileSource;
+use crate::source::Source;
 use crate::status::Around;
 
 /// One tick, and the conditions it leaves.
 pub(super) async fn tick(
     site: &Site,
     wanted: &Rc<Wanted>,
-    source: &FileSource,
+    source: &Source,
     around: Around,
 ) -> Result<Tick, RecordError> {
     let asked = wanted.now.borrow().clone();
@@ -28,7 +28,11 @@ pub(super) async fn tick(
         let wanted = Rc::clone(wanted);
         Box::pin(async move { wanted.change.notified().await })
     };
-    let asking = Asking { newer: &newer, change: &change, commit: &|| source.commit() };
+    let commit = || -> Pending<'static, Option<String>> {
+        let source = source.clone();
+        Box::pin(async move { source.commit().await })
+    };
+    let asking = Asking { newer: &newer, change: &change, commit: &commit };
     let tick = site.tick(asked.clone(), asking).await?;
     crate::status::report(site, &around).await;
     Ok(tick)

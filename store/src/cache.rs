@@ -10,6 +10,7 @@
 //! content is never kept; empty files are created. There is no database: one `lstat` says whether an object
 //! is intact.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -108,6 +109,12 @@ impl HostCache {
             && facts.size == want.size
             && facts.mode == object_mode(want)
             && self.manners.precision.agrees(Tag::of(&want.blob), facts.mtime))
+    }
+
+    /// The file of a content, unread; in its other form if it is not here in the one that is wanted.
+    pub(crate) fn object(&self, want: &Want) -> io::Result<File> {
+        let open = |want: &Want| fsio::open_file(self.objects(), object_path(want).as_bytes());
+        open(want).or_else(|_| open(&Want { executable: !want.executable, ..*want }))
     }
 
     /// Begins a run that takes contents in. They get into the cache with [`Incoming::commit`]; those of a
@@ -220,11 +227,7 @@ impl BlobSource for HostCache {
         if size == 0 {
             return Ok(Box::new(Verified::new(io::empty(), *blob, 0)));
         }
-        let open = |executable| {
-            fsio::open_file(self.objects(), object_path(&Want { blob: *blob, size, executable }).as_bytes())
-        };
-        let file = open(false).or_else(|_| open(true))?;
-        Ok(Box::new(Verified::new(file, *blob, size)))
+        Ok(Box::new(Verified::new(self.object(&Want { blob: *blob, size, executable: false })?, *blob, size)))
     }
 }
 
@@ -435,18 +438,23 @@ fn parse_name(name: &[u8]) -> Option<(BlobId, bool)> {
 
 /// The id of a file's content.
 pub(crate) fn hash(mut file: &File) -> io::Result<BlobId> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; CHUNK_BYTES];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(BlobId(hasher.finalize().into())),
-            Ok(count) => {
-                hasher.update(&buffer[..count]);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+    thread_local! {
+        /// Kept from file to file: fresh memory of this size costs system calls and page faults each time.
+        static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK_BYTES]);
     }
+    BUFFER.with_borrow_mut(|buffer| {
+        let mut hasher = blake3::Hasher::new();
+        loop {
+            match file.read(buffer) {
+                Ok(0) => return Ok(BlobId(hasher.finalize().into())),
+                Ok(count) => {
+                    hasher.update(&buffer[..count]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    })
 }
 
 pub(crate) fn copy_all(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {

@@ -110,12 +110,6 @@ pub(crate) struct Directory<'a> {
     pub private: bool,
 }
 
-impl<'a> Directory<'a> {
-    pub fn name(&self) -> &'a [u8] {
-        name_of(self.path)
-    }
-}
-
 impl<'a> Contents<'a> {
     /// Every directory, each after the one that holds it and before everything that does not lie below it.
     pub(crate) fn directories(&self) -> Result<Vec<Directory<'a>>, ContentsError> {

@@ -108,6 +108,14 @@ pub enum StoreError {
         /// What there is.
         candidates: Vec<String>,
     },
+    /// The name could only be found in a list, and the store gives none.
+    #[error("`{text}` cannot be looked up in the store {at}: its server gives no lists")]
+    Unlisted {
+        /// What was asked for.
+        text: String,
+        /// The store.
+        at: String,
+    },
     /// Several artifacts by this name.
     #[error("`{text}` may be any of several artifacts{}", listed(.candidates))]
     Ambiguous {

@@ -14,7 +14,7 @@ use crate::contents::Class;
 use crate::fsio::{self, Manners, Owner};
 use crate::place::Mode;
 use crate::tag::Tag;
-use crate::verified::{Verified, WHOLE_BYTES_MAX, read_whole};
+use crate::verified::{Verified, WHOLE_BYTES_MAX, read_file, read_whole};
 
 /// What building came to, in files; `bytes` are those written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -115,24 +115,44 @@ impl Maker<'_> {
     }
 
     fn copy(&self, file: &NewFile<'_>, buffer: &mut Vec<u8>) -> io::Result<()> {
-        let source: &dyn BlobSource = if file.class == Class::Secret { self.secrets } else { self.cache };
-        let Want { blob, size, .. } = file.want;
-        let mut content: Box<dyn io::Read + '_> =
-            if size == 0 { Box::new(io::empty()) } else { source.open(&blob, size)? };
-        let made = if size <= WHOLE_BYTES_MAX {
-            read_whole(&mut content, &blob, size, buffer)?;
-            let mut made = fsio::create(file.dir, file.name, file.mode)?;
-            made.write_all(buffer)?;
-            made
-        } else {
-            let mut made = fsio::create(file.dir, file.name, file.mode)?;
-            copy_all(&mut Verified::new(content, blob, size), &mut made)?;
-            made
+        let made = match file.class {
+            _ if file.want.size == 0 => fsio::create(file.dir, file.name, file.mode)?,
+            Class::Secret => self.write_secret(file, buffer)?,
+            Class::Shared | Class::Private => self.write_object(file, buffer)?,
         };
         self.finish(file, &made)?;
         self.counters.copied.fetch_add(1, Ordering::Relaxed);
-        self.counters.bytes.fetch_add(size, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(file.want.size, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Verified while it is copied; what fits in memory, before anything is created.
+    fn write_object(&self, file: &NewFile<'_>, buffer: &mut Vec<u8>) -> io::Result<File> {
+        let Want { blob, size, .. } = file.want;
+        let object = self.cache.object(&file.want)?;
+        if size > WHOLE_BYTES_MAX {
+            let mut made = fsio::create(file.dir, file.name, file.mode)?;
+            copy_all(&mut Verified::new(object, blob, size), &mut made)?;
+            return Ok(made);
+        }
+        let content = read_file(&object, &blob, size, buffer)?;
+        let mut made = fsio::create(file.dir, file.name, file.mode)?;
+        made.write_all(content)?;
+        Ok(made)
+    }
+
+    fn write_secret(&self, file: &NewFile<'_>, buffer: &mut Vec<u8>) -> io::Result<File> {
+        let Want { blob, size, .. } = file.want;
+        let mut content = self.secrets.open(&blob, size)?;
+        if size > WHOLE_BYTES_MAX {
+            let mut made = fsio::create(file.dir, file.name, file.mode)?;
+            copy_all(&mut Verified::new(content, blob, size), &mut made)?;
+            return Ok(made);
+        }
+        read_whole(&mut content, &blob, size, buffer)?;
+        let mut made = fsio::create(file.dir, file.name, file.mode)?;
+        made.write_all(buffer)?;
+        Ok(made)
     }
 
     fn finish(&self, file: &NewFile<'_>, made: &File) -> io::Result<()> {

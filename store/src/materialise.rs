@@ -1,8 +1,8 @@
 //! Builds a release directory from trees and the cache, beside its final place, and then names it.
 //!
-//! Order: directories, then files (threads, each relative to an open directory), links last, so that nothing
-//! is ever opened through a path that could hold a link. Then everything is made durable, and only then can
-//! the directory get its final name. A directory that has that name is complete.
+//! Order: directories with their files (threads, each making names relative to an open directory), links last,
+//! so that nothing is ever opened through a path that could hold a link. Then everything is made durable, and
+//! only then can the directory get its final name. A directory that has that name is complete.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,8 +24,10 @@ use crate::tree::Kind;
 
 /// The beginning of the name of every directory that is being built.
 const STAGE_PREFIX: &str = ".stage-";
-/// Files that one thread takes at a time, so that one large directory occupies all threads.
+/// Files of one directory that are made in one go, so that one large directory occupies all threads.
 const FILES_PER_TURN: usize = 256;
+/// Turns that a thread takes at least: neighbours in the tree share the directories above them.
+const TURNS_PER_THREAD_MIN: usize = 16;
 /// Up to this many new inodes are made durable one by one, above that the whole file system once.
 const FSYNC_INODES_MAX: usize = 64;
 
@@ -202,15 +204,77 @@ struct Build<'a> {
 /// Some of the items of one directory.
 type Turn<'a> = (&'a Directory<'a>, &'a [Item<'a>]);
 
+/// A directory's files in turns; one without files has a turn too, in which it is made.
+fn turns_of<'a>(dir: &'a Directory<'a>) -> impl Iterator<Item = Turn<'a>> {
+    let empty = dir.items.is_empty().then_some((dir, &[][..]));
+    dir.items.chunks(FILES_PER_TURN).map(move |items| (dir, items)).chain(empty)
+}
+
+/// Makes directories and their files in the order of the tree, holding open the directories above the current
+/// one: at most as many as the tree is deep.
+struct Walker<'a> {
+    build: &'a Build<'a>,
+    above: Vec<(&'a [u8], OwnedFd)>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Walker<'a> {
+    fn new(build: &'a Build<'a>) -> Self {
+        Self { build, above: Vec::new(), buffer: Vec::new() }
+    }
+
+    fn make(&mut self, (dir, items): Turn<'a>) -> Result<(), MaterialiseError> {
+        let build = self.build;
+        self.enter(dir.path).at("create the directory", build.at(dir.path))?;
+        let opened = self.above.last().map_or(build.top, |(_, opened)| opened.as_fd());
+        for item in items {
+            let Some((want, mode)) = item.file() else { continue };
+            let file = NewFile { dir: opened, name: item.name(), mode, want, class: item.class };
+            build.maker.make(&file, &mut self.buffer).map_err(|source| MaterialiseError::Blob {
+                path: item.entry.path.clone(),
+                blob: want.blob,
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Opens a directory, made with everything above it unless another thread was here first: nobody but the
+    /// threads of this build has any business in a stage.
+    fn enter(&mut self, path: &'a [u8]) -> io::Result<()> {
+        while self.above.last().is_some_and(|(above, _)| *above != path && !is_below(path, above)) {
+            self.above.pop();
+        }
+        loop {
+            let (done, parent) = match self.above.last() {
+                Some((above, opened)) => (above.len(), opened.as_fd()),
+                None => (0, self.build.top),
+            };
+            if done == path.len() {
+                return Ok(());
+            }
+            let start = if done == 0 { 0 } else { done + 1 };
+            let end = path[start..].iter().position(|byte| *byte == b'/').map_or(path.len(), |at| start + at);
+            let name = &path[start..end];
+            let opened = match self.build.make_directory(parent, name) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fsio::open_dir(parent, name)?,
+                made => made?,
+            };
+            self.above.push((&path[..end], opened));
+        }
+    }
+}
+
 impl Build<'_> {
     fn run(&self, directories: &[Directory<'_>]) -> Result<(), MaterialiseError> {
-        self.make_directories(directories)?;
-        let turns: Vec<Turn<'_>> = directories
-            .iter()
-            .flat_map(|dir| dir.items.chunks(FILES_PER_TURN).map(move |items| (dir, items)))
-            .collect();
-        fsio::on_disk_threads(|| turns.par_iter().try_for_each(|turn| self.make_files(*turn)))?;
-        turns.iter().try_for_each(|turn| self.make_links(*turn))?;
+        let turns: Vec<Turn<'_>> = directories.iter().flat_map(turns_of).collect();
+        fsio::on_disk_threads(|| {
+            turns
+                .par_iter()
+                .with_min_len(TURNS_PER_THREAD_MIN)
+                .try_for_each_init(|| Walker::new(self), |walker, turn| walker.make(*turn))?;
+            turns.par_iter().try_for_each(|turn| self.make_links(*turn))
+        })?;
         self.make_writable()?;
         self.hand_over(directories)?;
         self.sync(directories)
@@ -221,21 +285,6 @@ impl Build<'_> {
         self.path.join(std::ffi::OsStr::from_bytes(path))
     }
 
-    /// In tree order, holding open the directories above the current one: at most as many as the tree is deep.
-    fn make_directories(&self, directories: &[Directory<'_>]) -> Result<(), MaterialiseError> {
-        let mut above: Vec<(&[u8], OwnedFd)> = Vec::new();
-        for dir in directories.iter().filter(|dir| !dir.path.is_empty()) {
-            while above.last().is_some_and(|(path, _)| !is_below(dir.path, path)) {
-                above.pop();
-            }
-            let parent = above.last().map_or(self.top, |(_, opened)| opened.as_fd());
-            let made =
-                self.make_directory(parent, dir.name()).at("create the directory", self.at(dir.path))?;
-            above.push((dir.path, made));
-        }
-        Ok(())
-    }
-
     fn make_directory(&self, parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
         fsio::make_dir(parent, name, 0o755)?;
         let made = fsio::open_dir(parent, name)?;
@@ -243,21 +292,6 @@ impl Build<'_> {
             fsio::set_mode(made.as_fd(), 0o755)?;
         }
         Ok(made)
-    }
-
-    fn make_files(&self, (dir, items): Turn<'_>) -> Result<(), MaterialiseError> {
-        let opened = fsio::open_beneath(self.top, dir.path).at("open", self.at(dir.path))?;
-        let mut buffer = Vec::new();
-        for item in items {
-            let Some((want, mode)) = item.file() else { continue };
-            let file = NewFile { dir: opened.as_fd(), name: item.name(), mode, want, class: item.class };
-            self.maker.make(&file, &mut buffer).map_err(|source| MaterialiseError::Blob {
-                path: item.entry.path.clone(),
-                blob: want.blob,
-                source,
-            })?;
-        }
-        Ok(())
     }
 
     fn make_links(&self, (dir, items): Turn<'_>) -> Result<(), MaterialiseError> {

@@ -8,14 +8,16 @@ use std::io::{self, Read};
 
 use crate::artifact::Artifact;
 use crate::backend::{Backend, BackendError, Key};
+use crate::delta;
 use crate::digest::{ArtifactId, Digest, PackId, TreeId};
 use crate::fetch;
 use crate::inflate::inflating;
 use crate::layout;
 use crate::lease;
 use crate::limits::{
-    ARTIFACT_BYTES_MAX, FILE_BYTES_MAX, LOCATOR_RAW_BYTES_MAX, PACK_DIRECTORY_BYTES_MAX, RECORD_BYTES_MAX,
-    SEGMENT_LIST_RAW_BYTES_MAX, TOMBSTONE_BYTES_MAX, TREE_BYTES_MAX,
+    ARTIFACT_BYTES_MAX, DELTA_GROUP_BYTES_MAX, DELTA_GROUPS_MAX, FILE_BYTES_MAX, HINTS_BYTES_MAX,
+    LOCATOR_RAW_BYTES_MAX, PACK_DIRECTORY_BYTES_MAX, RECORD_BYTES_MAX, SEGMENT_LIST_RAW_BYTES_MAX,
+    TOMBSTONE_BYTES_MAX, TREE_BYTES_MAX,
 };
 use crate::locator;
 use crate::name::{Name, Version};
@@ -44,6 +46,10 @@ pub enum ObjectKind {
     Index(PackId),
     /// Where a tree's contents are.
     Locator(TreeId),
+    /// All that turns the second tree into the first.
+    Delta(TreeId, TreeId),
+    /// Which deltas lead to an artifact's trees.
+    Hints(ArtifactId),
     /// What a version of an app is.
     Reference(Name, Version),
     /// The note of a writer, by its name.
@@ -96,6 +102,11 @@ impl ObjectKind {
             "trees" => id("zst").map(|id| Self::Tree(TreeId(id))),
             "segments" => id("list").map(|id| Self::Segments(TreeId(id))),
             "loc" => id("json.zst").map(|id| Self::Locator(TreeId(id))),
+            "deltas" => {
+                let (to, from) = (key.as_str().split('/').nth(2)?.parse().ok()?, id("lfd")?);
+                Some(Self::Delta(TreeId(to), TreeId(from)))
+            }
+            "hints" => id("json").map(|id| Self::Hints(ArtifactId(id))),
             "packs" => id("lfp")
                 .map(|id| Self::Pack(PackId(id)))
                 .or_else(|| id("idx").map(|id| Self::Index(PackId(id)))),
@@ -124,6 +135,8 @@ impl ObjectKind {
             Self::Pack(id) => layout::pack(id),
             Self::Index(id) => layout::index(id),
             Self::Locator(id) => layout::locator(id),
+            Self::Delta(to, from) => layout::delta(to, from),
+            Self::Hints(id) => layout::hints(id),
             Self::Reference(app, version) => layout::reference(app, version),
             Self::Lease(name) => layout::lease(name),
             Self::Sweeping(run) => layout::sweeping(run),
@@ -141,6 +154,8 @@ impl ObjectKind {
             Self::Pack(_) => "pack",
             Self::Index(_) => "index",
             Self::Locator(_) => "locator",
+            Self::Delta(..) => "delta",
+            Self::Hints(_) => "hints",
             Self::Reference(..) => "reference",
             Self::Lease(_) => "lease",
             Self::Sweeping(_) => "sweeping",
@@ -159,7 +174,10 @@ impl ObjectKind {
 
     /// Whether it may be replaced by something else. The record is made once.
     pub const fn is_mutable(&self) -> bool {
-        matches!(self, Self::Locator(_) | Self::Reference(..) | Self::Lease(_) | Self::Sweeping(_))
+        matches!(
+            self,
+            Self::Locator(_) | Self::Hints(_) | Self::Reference(..) | Self::Lease(_) | Self::Sweeping(_)
+        )
     }
 
     /// Whether a cache may keep a copy of it for ever: its key says what it is, and hosts read it.
@@ -177,6 +195,8 @@ impl ObjectKind {
         match self {
             Self::Record | Self::Reference(..) | Self::Lease(_) | Self::Sweeping(_) => RECORD_BYTES_MAX,
             Self::Tombstone(_) => TOMBSTONE_BYTES_MAX,
+            Self::Hints(_) => HINTS_BYTES_MAX,
+            Self::Delta(..) => DELTA_GROUPS_MAX * DELTA_GROUP_BYTES_MAX,
             Self::Artifact(_) => ARTIFACT_BYTES_MAX as u64,
             Self::Tree(_) => TREE_BYTES_MAX as u64,
             Self::Index(_) => PACK_DIRECTORY_BYTES_MAX,
@@ -196,6 +216,7 @@ impl ObjectKind {
         match self {
             Self::Pack(id) => prove_pack(content, id),
             Self::Tree(id) => prove_tree(content, id),
+            Self::Delta(..) => check_delta(content),
             Self::Index(pack) => return prove_index(&key, &whole().map_err(other)?, pack, store),
             Self::Record => whole().and_then(|bytes| check_record(&bytes)),
             Self::Segments(tree) => whole().and_then(|bytes| {
@@ -206,6 +227,7 @@ impl ObjectKind {
                 whole().and_then(|bytes| locator::check(&bytes, *tree).map_err(|error| error.to_string()))
             }
             Self::Reference(..) => whole().and_then(|bytes| check_reference(&bytes)),
+            Self::Hints(_) => whole().and_then(|bytes| check_hints(&bytes)),
             Self::Lease(_) | Self::Sweeping(_) => whole().and_then(|bytes| lease::check_note(&bytes)),
             Self::Tombstone(_) => whole().and_then(|bytes| sweep::check_tombstone(&bytes)),
         }
@@ -228,6 +250,17 @@ fn whole(content: &mut dyn Read, max: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "they are more than any has"));
     }
     Ok(bytes)
+}
+
+/// By its form: what it leads to is proved where it is applied, and without it packs give the same.
+fn check_delta(content: &mut dyn Read) -> Result<(), String> {
+    let head = delta::Head::read(content).map_err(|error| error.to_string())?;
+    let bytes = io::copy(content, &mut io::sink()).map_err(|error| error.to_string())?;
+    if bytes == head.parts() { Ok(()) } else { Err("its parts are not as long as its head says".to_owned()) }
+}
+
+fn check_hints(bytes: &[u8]) -> Result<(), String> {
+    serde_json::from_slice::<delta::Hints>(bytes).map(drop).map_err(|error| error.to_string())
 }
 
 fn check_reference(bytes: &[u8]) -> Result<(), String> {

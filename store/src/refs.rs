@@ -188,7 +188,18 @@ fn info(store: &Store, id: ArtifactId, artifact: &Artifact) -> Result<ArtifactIn
 /// digits (with or without `b3:`), or a version, of `app` if it is given.
 ///
 /// A version wins over a beginning of an id that looks the same.
+///
+/// A store that cannot be listed knows full ids, and versions of an app that is given.
 pub fn resolve(store: &Store, app: Option<&Name>, text: &str) -> Result<ArtifactId, StoreError> {
+    resolve_listed(store, app, text).map_err(|error| match error {
+        StoreError::Backend(error) if error.is_unsupported() => {
+            StoreError::Unlisted { text: text.to_owned(), at: store.location() }
+        }
+        other => other,
+    })
+}
+
+fn resolve_listed(store: &Store, app: Option<&Name>, text: &str) -> Result<ArtifactId, StoreError> {
     let hex = text.strip_prefix("b3:").unwrap_or(text);
     if let Ok(digest) = hex.parse::<Digest>() {
         return known(store, app, text, ArtifactId(digest));
@@ -258,7 +269,11 @@ fn apps(store: &Store) -> Result<Vec<Name>, StoreError> {
 }
 
 fn unknown(store: &Store, app: Option<&Name>, text: &str) -> Result<StoreError, StoreError> {
-    let of_app = list(store)?.into_iter().filter(|info| app.is_none_or(|app| *app == info.app));
+    let listed = match list(store) {
+        Err(StoreError::Backend(error)) if error.is_unsupported() => Vec::new(),
+        listed => listed?,
+    };
+    let of_app = listed.into_iter().filter(|info| app.is_none_or(|app| *app == info.app));
     let shown = |info: ArtifactInfo| match info.version {
         Some(version) => format!("{} {version} (b3:{})", info.app, info.id.short()),
         None => format!("{} (b3:{})", info.app, info.id.short()),

@@ -1,5 +1,6 @@
 //! A reader that proves what it reads.
 
+use std::fs::File;
 use std::io::{self, Read};
 
 use crate::digest::BlobId;
@@ -75,6 +76,31 @@ fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 pub(crate) fn wrong(blob: &BlobId, why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("content {blob} is not what it is named for: {why}"))
+}
+
+/// Reads a whole file of at most [`WHOLE_BYTES_MAX`] bytes and verifies it. `buffer` only ever grows: fresh
+/// memory costs page faults each time.
+pub(crate) fn read_file<'b>(
+    mut file: &File,
+    blob: &BlobId,
+    size: u64,
+    buffer: &'b mut Vec<u8>,
+) -> io::Result<&'b [u8]> {
+    let (size, mut filled) = (size as usize, 0);
+    if buffer.len() <= size {
+        buffer.resize(size + 1, 0);
+    }
+    while filled <= size {
+        match read_some(&mut file, &mut buffer[filled..=size])? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    if filled != size {
+        return Err(wrong(blob, "its length is another"));
+    }
+    let content = &buffer[..size];
+    if BlobId::of(content) == *blob { Ok(content) } else { Err(wrong(blob, "its bytes do not match its id")) }
 }
 
 /// Reads a whole content of at most [`WHOLE_BYTES_MAX`] bytes into `buffer` and verifies it.

@@ -123,11 +123,16 @@ impl Host {
 
     /// `landfall …` on this host.
     pub fn landfall(&self, arguments: &[&str]) -> Command {
+        let state = self.state();
+        self.landfall_of_host_toml(&[&["--state", &state.to_string_lossy()], arguments].concat())
+    }
+
+    /// The same with the state where host.toml says it is.
+    pub fn landfall_of_host_toml(&self, arguments: &[&str]) -> Command {
         let mut command = self.program(env!("CARGO_BIN_EXE_landfall"));
         // First: after `--` everything belongs to somebody else.
         command.arg("--config").arg(self.dir.join("host.toml"));
         command.arg("--root").arg(self.root());
-        command.arg("--state").arg(self.state());
         command.args(arguments);
         command
     }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
 pub mod container;
+pub mod git;
 pub mod hash;
 pub mod host;
 pub mod http;

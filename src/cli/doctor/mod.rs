@@ -6,8 +6,11 @@ mod disk;
 mod examine;
 mod kernel;
 mod programs;
+mod repository;
 mod root;
 mod supply;
+
+use std::path::Path;
 
 use clap::Args;
 use landfall_store::Name;
@@ -18,14 +21,17 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::report::{Report, Tone};
 use super::text::wrap;
+use crate::config::{HostConfig, StateLocation};
 use crate::disk::{Disk, RealDisk};
 use crate::host::Host;
 use crate::state::{DesiredState, STATE_BYTES_MAX, Severity, lint};
+use crate::trust::Signers;
 pub use examine::Finding;
 use examine::{Level, Patient};
 
 const CONFIG: &str = "config";
 const STATE: &str = "state";
+const TRUST: &str = "trust";
 
 /// Say everything that is missing on this host, each with what mends it.
 ///
@@ -67,8 +73,9 @@ fn examined(context: &Context, host: &Host, environment: &Name) -> Vec<Finding> 
         Ok(()) => Finding::good(CONFIG, format!("host `{}`, environment `{environment}`", host.config.host)),
         Err(error) => told(CONFIG, &error, "correct host.toml"),
     }];
-    let (state, of_state) = state(context);
+    let (state, of_state) = state(context, host);
     found.extend(of_state);
+    found.extend(trust(&host.config));
     found.extend(examine::host(&Patient { host, environment, state: state.as_ref() }));
     found
 }
@@ -79,7 +86,12 @@ fn told(check: &'static str, error: &CliError, fix: &str) -> Finding {
 }
 
 /// Reads and lints the state as the agent will.
-fn state(context: &Context) -> (Option<DesiredState>, Vec<Finding>) {
+fn state(context: &Context, host: &Host) -> (Option<DesiredState>, Vec<Finding>) {
+    if context.global.state.is_none()
+        && let Some(StateLocation::Git(repository)) = host.config.state.as_ref().map(|state| &state.location)
+    {
+        return repository::findings(repository, host);
+    }
     let path = match context.state_file() {
         Ok(path) => path,
         Err(error) => return (None, vec![told(STATE, &error, "set `[state] file` in host.toml")]),
@@ -103,16 +115,32 @@ fn state(context: &Context) -> (Option<DesiredState>, Vec<Finding>) {
             );
         }
     };
-    let text = String::from_utf8_lossy(&bytes);
-    let mut found: Vec<Finding> = lint(&text, &path).into_iter().map(linted).collect();
-    let state = DesiredState::parse_bytes(&bytes, &path);
+    judged(&bytes, &path, path.display().to_string())
+}
+
+/// What is wrong with a state, or that nothing is.
+fn judged(bytes: &[u8], path: &Path, good: String) -> (Option<DesiredState>, Vec<Finding>) {
+    let text = String::from_utf8_lossy(bytes);
+    let mut found: Vec<Finding> = lint(&text, path).into_iter().map(linted).collect();
+    let state = DesiredState::parse_bytes(bytes, path);
     if found.is_empty() {
         found.push(match &state {
-            Ok(_) => Finding::good(STATE, path.display().to_string()),
+            Ok(_) => Finding::good(STATE, good),
             Err(error) => Finding::problem(STATE, error.to_string(), "landfall state lint"),
         });
     }
     (state.ok(), found)
+}
+
+/// Whether those who may sign are known.
+fn trust(config: &HostConfig) -> Option<Finding> {
+    let path = config.trust.allowed_signers.as_ref()?;
+    Some(match Signers::read(path) {
+        Ok(signers) => Finding::good(TRUST, format!("{}: {} keys may sign", path.display(), signers.len())),
+        Err(error) => {
+            Finding::problem(TRUST, error.to_string(), "correct the file of [trust] allowed_signers")
+        }
+    })
 }
 
 fn linted(finding: crate::state::Finding) -> Finding {

@@ -84,6 +84,30 @@ fn ask(host: &Host, request: Request) -> Result<Done, CliError> {
     }
 }
 
+/// Takes a commit of the state repository that is refused.
+pub fn accept_state(commit: &str, by: Option<&str>, reason: &str, context: &Context) -> super::Outcome {
+    if reason.trim().is_empty() {
+        return Err(CliError::new(Exit::Usage, "TextInvalid", "an empty reason tells nobody anything"));
+    }
+    let host = context.host()?;
+    let (commit, by, reason) = (commit.to_lowercase(), actor(by), reason.to_owned());
+    let given = match host.lock() {
+        Ok(_lock) => {
+            let source = context.source(host.root.repository())?;
+            let taken = watch::accept_without_agent(&source, &host, &commit, &by, &reason);
+            let done = super::io_runtime()?.block_on(taken).map_err(denied_error)?;
+            Given { done, by_agent: false }
+        }
+        Err(HostError::Locked { .. }) => {
+            let done = ask(&host, Request::AcceptState { commit, by, reason })?;
+            Given { done, by_agent: true }
+        }
+        Err(error) => return Err(host_error(error)),
+    };
+    tell(None, &given, context);
+    Ok(Exit::Done)
+}
+
 fn order_error(error: OrderError) -> CliError {
     denied_error(Denied::from(error))
 }

@@ -51,6 +51,18 @@ fn rows(report: &Report, status: &Status, now: Timestamp) -> Vec<Vec<String>> {
     row("last healthy", status.last_healthy.map(|artifact| artifact.short()));
     row("rollback to", status.rollback_target.map(|artifact| artifact.short()));
     row("state commit", status.state_commit.as_deref().map(|commit| commit.chars().take(12).collect()));
+    if let Some(source) = &status.source {
+        row("state from", Some(source.place.clone()));
+        let accepted = source.accepted.as_deref().map(|commit| commit.chars().take(12).collect::<String>());
+        row(
+            "accepted",
+            accepted.map(|commit| match &source.signed_by {
+                Some(by) => format!("{commit} signed by {by}"),
+                None => commit,
+            }),
+        );
+        row("last contact", source.contact.map(|at| moment(at, now)));
+    }
     row("last attempt", status.last_attempt.as_ref().map(|last| attempt(last, now)));
     rows
 }

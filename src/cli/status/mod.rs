@@ -36,7 +36,8 @@ pub use fleet::Item as FleetItem;
   landfall status web -o json      one app, with conditions, for scripts
   landfall status --check && …     go on only if everything is synced and healthy
 
-Exit status with --check: 0 every app is synced and healthy, 1 one is not, or there is none.")]
+Exit status with --check: 0 every app is synced and healthy, 1 one is not, or there is none, or the state
+is stale.")]
 pub struct StatusArgs {
     /// One app [default: every app of this host].
     pub app: Option<Name>,
@@ -70,7 +71,8 @@ pub fn run(args: &StatusArgs, context: &Context) -> Outcome {
             report.say(format!("next: landfall deploy <app> {} <version>", seen.looking.environment));
         }
     });
-    let fine = !seen.items.is_empty() && seen.items.iter().all(Status::is_synced_and_healthy);
+    let fine = !seen.items.is_empty()
+        && seen.items.iter().all(|item| item.is_synced_and_healthy() && !item.is_stale());
     Ok(if args.check && !fine { Exit::Differs } else { Exit::Done })
 }
 

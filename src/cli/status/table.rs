@@ -222,6 +222,7 @@ mod tests {
             last_healthy: Some(id(running)),
             rollback_target: None,
             state_commit: None,
+            source: None,
             last_attempt: None,
             suspended: None,
             pinned: None,

@@ -63,6 +63,12 @@ impl Head {
         bytes
     }
 
+    /// Bytes of the compressed parts behind it.
+    pub(crate) fn parts(&self) -> u64 {
+        // At most 4,096 groups of 64 MiB, and a tree.
+        self.came.stored + self.groups.iter().map(|(_, stored)| stored).sum::<u64>()
+    }
+
     /// Reads a head and checks what can be checked without the trees. Memory grows with what was read only.
     pub(crate) fn read(from: &mut dyn Read) -> Result<Self, HeadError> {
         let mut magic = [0; MAGIC.len()];

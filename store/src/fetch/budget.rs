@@ -1,23 +1,34 @@
 //! The memory of a fetch: however many workers it has, the frames they hold together are bounded.
+//!
+//! Frames live in mappings of their own, which return to the system at once. From the allocator they would
+//! come out of one heap for each thread, and each of these keeps the most it ever had (measured with eight
+//! workers: 70 MiB instead of 40).
 
+use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::pack::Frame;
+use memmap2::MmapMut;
+
+use crate::limits::FRAME_RAW_BYTES_MAX;
+use crate::pack::{Frame, FrameDecoder, PackError};
 
 /// Bytes of frames, stored and decompressed, that all workers hold together. With buffers of sockets and the
 /// decoders it keeps a fetch below 64 MiB.
-const FRAMES_BYTES_MAX: u64 = 28 << 20;
+const FRAMES_BYTES_MAX: usize = 16 << 20;
+/// Stored bytes of one frame: what zstd cannot shrink is a little longer than its content.
+const FRAME_STORED_BYTES_MAX: usize = 2 * FRAME_RAW_BYTES_MAX;
 
 /// What is left of it.
 pub(super) struct Budget {
-    left: Mutex<u64>,
+    left: Mutex<usize>,
     returned: Condvar,
 }
 
-/// A part of it, until it is dropped.
-pub(super) struct Share<'a> {
+/// Room for one frame in both forms, until it is dropped.
+pub(super) struct Room<'a> {
     budget: &'a Budget,
-    bytes: u64,
+    frame: Frame,
+    memory: MmapMut,
 }
 
 impl Budget {
@@ -25,24 +36,50 @@ impl Budget {
         Self { left: Mutex::new(FRAMES_BYTES_MAX), returned: Condvar::new() }
     }
 
-    fn left(&self) -> MutexGuard<'_, u64> {
+    fn left(&self) -> MutexGuard<'_, usize> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Room for one frame in both forms; waits for it. Whoever asks must hold no other share, so that all can
-    /// never wait for each other.
-    pub(super) fn share(&self, frame: Frame) -> Share<'_> {
-        // The bounds of frames let any one fit; a larger claim is refused where it is decoded.
-        let bytes = (u64::from(frame.stored) + u64::from(frame.raw)).min(FRAMES_BYTES_MAX);
-        let wait = self.returned.wait_while(self.left(), |left| *left < bytes);
-        *wait.unwrap_or_else(PoisonError::into_inner) -= bytes;
-        Share { budget: self, bytes }
+    /// Room for a frame; waits for it. Whoever asks must hold no other, so that all can never wait for each
+    /// other.
+    pub(super) fn room(&self, frame: Frame) -> io::Result<Room<'_>> {
+        if frame.raw as usize > FRAME_RAW_BYTES_MAX || frame.stored as usize > FRAME_STORED_BYTES_MAX {
+            return Err(io::Error::other("its frame is larger than any"));
+        }
+        let memory = MmapMut::map_anon(bytes(frame))?;
+        let left = self.returned.wait_while(self.left(), |left| *left < bytes(frame));
+        *left.unwrap_or_else(PoisonError::into_inner) -= bytes(frame);
+        Ok(Room { budget: self, frame, memory })
     }
 }
 
-impl Drop for Share<'_> {
+const fn bytes(frame: Frame) -> usize {
+    frame.stored as usize + frame.raw as usize
+}
+
+impl Room<'_> {
+    /// Where the stored frame goes.
+    pub(super) fn stored(&mut self) -> &mut [u8] {
+        &mut self.memory[..self.frame.stored as usize]
+    }
+
+    /// Decompresses the stored frame.
+    pub(super) fn decode(&mut self, decoder: &mut FrameDecoder) -> Result<(), PackError> {
+        let (stored, raw) = self.memory.split_at_mut(self.frame.stored as usize);
+        decoder.decode_into(stored, self.frame.offset, &mut raw[..self.frame.raw as usize])
+    }
+}
+
+impl AsRef<[u8]> for Room<'_> {
+    /// The decompressed frame.
+    fn as_ref(&self) -> &[u8] {
+        &self.memory[self.frame.stored as usize..][..self.frame.raw as usize]
+    }
+}
+
+impl Drop for Room<'_> {
     fn drop(&mut self) {
-        *self.budget.left() += self.bytes;
+        *self.budget.left() += bytes(self.frame);
         self.budget.returned.notify_all();
     }
 }
@@ -54,15 +91,22 @@ mod tests {
     #[test]
     fn what_does_not_fit_waits_until_room_is_returned() {
         let budget = Budget::new();
-        let frame = Frame { offset: 0, stored: 8 << 20, raw: 8 << 20 };
-        let held = budget.share(frame);
+        let frame = Frame { offset: 0, stored: 8 << 20, raw: 4 << 20 };
+        let held = budget.room(frame).unwrap();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| drop(budget.share(frame)));
+            let waiting = scope.spawn(|| drop(budget.room(frame).unwrap()));
             assert!(!waiting.is_finished());
             drop(held);
         });
-        let huge = Frame { offset: 0, stored: u32::MAX, raw: u32::MAX };
-        drop(budget.share(huge));
+        assert_eq!(*budget.left(), FRAMES_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_claim_beyond_all_frames_reserves_nothing() {
+        let budget = Budget::new();
+        for (stored, raw) in [(1, u32::MAX), (u32::MAX, 1), (u32::MAX, u32::MAX)] {
+            assert!(budget.room(Frame { offset: 0, stored, raw }).is_err());
+        }
         assert_eq!(*budget.left(), FRAMES_BYTES_MAX);
     }
 }

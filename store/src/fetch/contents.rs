@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::ask::{each, find};
 use super::directories::{of_pack, packs};
+use super::objects::read_checked;
 use super::read::{Counters, Miss, Reader};
 use super::{FetchReport, Progress, Watch};
 use crate::backend::BackendError;
@@ -86,14 +87,17 @@ pub(super) fn locators(
 }
 
 /// The places that locators give for what is wanted.
-pub(super) fn places(located: &[Located<'_>], wanted: &HashSet<BlobId>) -> Places {
+fn places(store: &Store, located: &[Located<'_>], wanted: &HashSet<BlobId>) -> Places {
     let mut places = Places::new();
     for Located { tree, id, locator } in located {
         let lacks = |(blob, _): (BlobId, u64)| wanted.contains(&blob) && !places.contains_key(&blob);
         let Some(bytes) = locator.as_ref().filter(|_| tree.blobs().any(lacks)) else { continue };
         match locator::decode(bytes, tree, *id) {
             Ok(found) => places.extend(found.into_iter().filter(|(blob, _)| wanted.contains(blob))),
-            Err(error) => tracing::warn!(%error, "asking for it again"),
+            Err(error) => {
+                tracing::warn!(%error, "asking for it again");
+                store.backend().mistrust(&layout::locator(id));
+            }
         }
     }
     places
@@ -101,22 +105,16 @@ pub(super) fn places(located: &[Located<'_>], wanted: &HashSet<BlobId>) -> Place
 
 /// The places a tree's locator gives; none if it is missing, or unusable twice.
 pub(crate) fn places_of(store: &Store, tree: &Tree, id: TreeId) -> Result<Places, StoreError> {
-    let mut problem = None;
-    for _ in 0..2 {
-        let bytes = match store.backend().find(&layout::locator(&id), LOCATOR_RAW_BYTES_MAX as u64) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) | Err(BackendError::TooLarge { .. }) => return Ok(Places::new()),
-            Err(error) => return Err(error.into()),
-        };
-        match locator::decode(&bytes, tree, id) {
-            Ok(places) => return Ok(places),
-            Err(error) => problem = Some(error),
+    let decode = |bytes: Vec<u8>| locator::decode(&bytes, tree, id).map_err(|error| error.to_string());
+    match read_checked(store, &layout::locator(&id), LOCATOR_RAW_BYTES_MAX, decode) {
+        Ok(Ok(places)) => Ok(places),
+        Ok(Err(why)) => {
+            tracing::warn!(why, "looking into the packs' directories instead");
+            Ok(Places::new())
         }
+        Err(BackendError::NotFound { .. }) => Ok(Places::new()),
+        Err(error) => Err(error.into()),
     }
-    if let Some(error) = problem {
-        tracing::warn!(%error, "looking into the packs' directories instead");
-    }
-    Ok(Places::new())
 }
 
 struct Search<'a> {
@@ -127,7 +125,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn bring(&self, wants: &[Want]) -> Result<(), StoreError> {
-        let first = places(self.located, &blobs(wants));
+        let first = places(self.store, self.located, &blobs(wants));
         let (here, lost): (Vec<&Want>, Vec<&Want>) =
             wants.iter().partition(|want| first.contains_key(&want.blob));
         let mut misses = self.reader.read_at(&here, &first)?;
@@ -149,15 +147,11 @@ impl Search<'_> {
             .filter(|located| located.locator.is_some())
             .filter(|located| located.tree.blobs().any(|(blob, _)| missed.contains(&blob)))
             .collect();
-        let ids: Vec<TreeId> = stale.iter().map(|located| located.id).collect();
-        let again = locators(self.store, &ids, self.reader.watch)?;
-        let newer: Vec<Located<'_>> = stale
-            .into_iter()
-            .zip(again)
-            .filter(|(old, new)| old.locator != *new)
-            .map(|(old, locator)| Located { tree: old.tree, id: old.id, locator })
-            .collect();
-        let newer = places(&newer, &missed);
+        let again = |located: &&Located<'_>| places_of(self.store, located.tree, located.id);
+        let mut newer = Places::new();
+        for places in each(self.store.backend(), &stale, again) {
+            newer.extend(places?.into_iter().filter(|(blob, _)| missed.contains(blob)));
+        }
         let is_new = |miss: &Miss| {
             newer.get(&miss.want.blob).is_some_and(|place| !was_tried(tried, &miss.want.blob, place))
         };

@@ -3,23 +3,25 @@
 use std::io::{self, Read};
 
 use crate::locator::PackFrame;
-use crate::pack::{Frame, FrameDecoder};
+use crate::pack::Frame;
 
-/// Gives the stored bytes of frames that follow each other.
-pub(super) type NextFrame<'a> = Box<dyn FnMut(Frame) -> io::Result<Vec<u8>> + 'a>;
+/// A decompressed frame.
+pub(super) type Raw<'a> = Box<dyn AsRef<[u8]> + 'a>;
+/// Reads frames that follow each other.
+pub(super) type NextFrame<'a> = Box<dyn FnMut(Frame) -> io::Result<Raw<'a>> + 'a>;
 
 pub(super) struct LargeContent<'a> {
     next: NextFrame<'a>,
-    decoder: FrameDecoder,
     frames: std::slice::Iter<'a, PackFrame>,
-    raw: Vec<u8>,
+    raw: Option<Raw<'a>>,
     at: usize,
     /// Set when the stream, not its reader, is at fault.
     pub(super) fault: Option<String>,
 }
 
 impl<'a> LargeContent<'a> {
-    /// The content of `frames`, which must follow each other in one pack, as `next` gives them.
+    /// The content of `frames`, which must follow each other in one pack, as `next` gives them. A frame is
+    /// dropped before the next one is asked for.
     pub(super) fn new(frames: &'a [PackFrame], next: NextFrame<'a>) -> io::Result<Self> {
         let follows = |pair: &[PackFrame]| {
             pair[0].pack == pair[1].pack
@@ -29,30 +31,31 @@ impl<'a> LargeContent<'a> {
         if !frames.windows(2).all(follows) {
             return Err(io::Error::other("its frames are not consecutive"));
         }
-        let decoder = FrameDecoder::new()?;
-        Ok(Self { next, decoder, frames: frames.iter(), raw: Vec::new(), at: 0, fault: None })
+        Ok(Self { next, frames: frames.iter(), raw: None, at: 0, fault: None })
     }
 
-    fn next_frame(&mut self, PackFrame { frame, .. }: PackFrame) -> io::Result<()> {
-        (self.raw, self.at) = (Vec::new(), 0);
-        let stored = (self.next)(frame)?;
-        let raw = self.decoder.decode(&stored, frame.offset, frame.raw as usize);
-        self.raw = raw.map_err(io::Error::other)?;
-        Ok(())
+    fn left(&self) -> &[u8] {
+        self.raw.as_ref().map_or(&[], |raw| &(**raw).as_ref()[self.at..])
     }
 }
 
 impl Read for LargeContent<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.raw.len()
+        if self.left().is_empty()
             && let Some(next) = self.frames.next()
-            && let Err(error) = self.next_frame(*next)
         {
-            self.fault = Some(error.to_string());
-            return Err(error);
+            (self.raw, self.at) = (None, 0);
+            match (self.next)(next.frame) {
+                Ok(raw) => self.raw = Some(raw),
+                Err(error) => {
+                    self.fault = Some(error.to_string());
+                    return Err(error);
+                }
+            }
         }
-        let length = buffer.len().min(self.raw.len() - self.at);
-        buffer[..length].copy_from_slice(&self.raw[self.at..self.at + length]);
+        let left = self.left();
+        let length = buffer.len().min(left.len());
+        buffer[..length].copy_from_slice(&left[..length]);
         self.at += length;
         Ok(length)
     }

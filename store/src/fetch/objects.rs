@@ -33,28 +33,36 @@ pub fn tree(store: &Store, id: &TreeId) -> Result<Tree, StoreError> {
     })
 }
 
-/// Reads and checks an object; an answer that fails the check may have been damaged on its way, so it is asked
-/// for once more, and once of every other place, before it is called damaged.
 fn read_twice<T>(
     store: &Store,
     key: &Key,
     max: usize,
     check: impl Fn(Vec<u8>) -> Result<T, String>,
 ) -> Result<T, StoreError> {
+    read_checked(store, key, max, check)?.map_err(|why| store.damaged(key, why))
+}
+
+/// Reads and checks an object; an answer that fails the check may have been damaged on its way, so it is asked
+/// for once more, and once of every other place. The inner error says what is wrong with all of them.
+pub(super) fn read_checked<T>(
+    store: &Store,
+    key: &Key,
+    max: usize,
+    check: impl Fn(Vec<u8>) -> Result<T, String>,
+) -> Result<Result<T, String>, BackendError> {
     let mut again = true;
     loop {
         let checked = match store.backend().get(key, max as u64) {
             Ok(bytes) => check(bytes),
             Err(BackendError::TooLarge { .. }) => Err("it is larger than any".to_owned()),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
         match checked {
-            Ok(value) => return Ok(value),
             Err(why) if again => {
                 tracing::warn!(object = %key, why, "damaged, reading it again");
                 again = store.backend().mistrust(key);
             }
-            Err(why) => return Err(store.damaged(key, why)),
+            checked => return Ok(checked),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::budget::{Budget, Share};
-use super::large::LargeContent;
+use super::budget::{Budget, Room};
+use super::large::{LargeContent, Raw};
 use super::plan::{self, PackRuns, Part, Piece};
 use super::queue::{Queue, Taken};
 use super::stream::PackStream;
@@ -203,7 +203,7 @@ impl Reader<'_> {
             let read = match &part {
                 _ if stream.broken => Err(Stop::Source("it was cut short".to_owned())),
                 Part::Frame(frame, pieces) => self.read_frame(stream, pack, *frame, pieces, reading, decoder),
-                Part::Large(want, frames) => self.read_large(stream, want, frames, reading),
+                Part::Large(want, frames) => self.read_large(stream, want, frames, reading, decoder),
             };
             match read {
                 Ok(()) => {}
@@ -225,11 +225,9 @@ impl Reader<'_> {
         reading: &Reading,
         decoder: &mut FrameDecoder,
     ) -> Result<(), Stop> {
-        let (stored, _share) = self.stored(stream, frame, reading)?;
-        let raw = decoder.decode(&stored, frame.offset, frame.raw as usize).map_err(source)?;
-        drop(stored);
+        let raw = self.decoded(stream, frame, reading, decoder)?;
         for piece in pieces {
-            let kept = slice(&raw, piece).and_then(|content| self.keep(&piece.want, content));
+            let kept = slice(raw.as_ref(), piece).and_then(|content| self.keep(&piece.want, content));
             match kept {
                 Ok(()) => {}
                 Err(Stop::Source(why)) => {
@@ -247,21 +245,13 @@ impl Reader<'_> {
         want: &Want,
         frames: &[PackFrame],
         reading: &Reading,
+        decoder: &mut FrameDecoder,
     ) -> Result<(), Stop> {
         let mut stopped = None;
-        let mut held = None;
         let next = |frame| {
-            // Before the next is asked for: a worker that waits for room must hold none.
-            held = None;
-            let read = self.stored(stream, frame, reading).and_then(|read| {
-                self.tick().map_err(Stop::Fatal)?;
-                Ok(read)
-            });
-            match read {
-                Ok((stored, share)) => {
-                    held = Some(share);
-                    Ok(stored)
-                }
+            let read = self.tick().map_err(Stop::Fatal);
+            match read.and_then(|()| self.decoded(stream, frame, reading, decoder)) {
+                Ok(raw) => Ok(Box::new(raw) as Raw<'_>),
                 Err(stop) => {
                     stopped = Some(stop);
                     Err(io::Error::other("the pack ends here"))
@@ -279,28 +269,27 @@ impl Reader<'_> {
         }
     }
 
-    /// A frame as it is stored, and its share of the memory.
-    fn stored<'r>(
+    /// The next frame, decompressed.
+    fn decoded<'r>(
         &self,
         stream: &mut PackStream<'_>,
         frame: Frame,
         reading: &'r Reading,
-    ) -> Result<(Vec<u8>, Share<'r>), Stop> {
-        let share = reading.budget.share(frame);
-        let stored = match stream.frame(frame) {
-            Ok(stored) => stored,
-            Err(error) => {
-                let why = error.to_string();
-                let unanswered = error.into_inner().and_then(|inner| inner.downcast::<BackendError>().ok());
-                return Err(match unanswered {
-                    Some(error) => fatal(*error).map_or_else(Stop::Fatal, Stop::Source),
-                    None => Stop::Source(why),
-                });
-            }
-        };
-        self.counters.moved.fetch_add(stored.len() as u64, Ordering::Relaxed);
+        decoder: &mut FrameDecoder,
+    ) -> Result<Room<'r>, Stop> {
+        let mut room = reading.budget.room(frame).map_err(source)?;
+        if let Err(error) = stream.frame(frame, room.stored()) {
+            let why = error.to_string();
+            let unanswered = error.into_inner().and_then(|inner| inner.downcast::<BackendError>().ok());
+            return Err(match unanswered {
+                Some(error) => fatal(*error).map_or_else(Stop::Fatal, Stop::Source),
+                None => Stop::Source(why),
+            });
+        }
+        self.counters.moved.fetch_add(u64::from(frame.stored), Ordering::Relaxed);
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
-        Ok((stored, share))
+        room.decode(decoder).map_err(source)?;
+        Ok(room)
     }
 
     fn keep(&self, want: &Want, mut content: &[u8]) -> Result<(), Stop> {

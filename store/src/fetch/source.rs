@@ -5,13 +5,13 @@ use std::io::{self, Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::contents::other_places;
-use super::large::LargeContent;
+use super::large::{LargeContent, Raw};
 use super::stream::PackStream;
 use crate::blob::BlobSource;
 use crate::digest::BlobId;
 use crate::error::StoreError;
 use crate::locator::{PackFrame, Place, Places, stored_blobs};
-use crate::pack::FrameDecoder;
+use crate::pack::{Frame, FrameDecoder};
 use crate::store::Store;
 use crate::tree::Tree;
 
@@ -59,7 +59,8 @@ impl<'a> StoreSource<'a> {
             return Ok(Arc::clone(raw));
         }
         let frame = place.frame;
-        let stored = self.stream(&[place])?.frame(frame)?;
+        let mut stored = vec![0; frame.stored as usize];
+        self.stream(&[place])?.frame(frame, &mut stored)?;
         let raw = FrameDecoder::new()?.decode(&stored, frame.offset, frame.raw as usize);
         let raw = Arc::new(raw.map_err(io::Error::other)?);
         let mut kept = kept();
@@ -91,6 +92,13 @@ impl BlobSource for StoreSource<'_> {
             return Ok(Box::new(Cursor::new(content.to_vec())));
         }
         let mut stream = self.stream(frames)?;
-        Ok(Box::new(LargeContent::new(frames, Box::new(move |frame| stream.frame(frame)))?))
+        let mut decoder = FrameDecoder::new()?;
+        let next = move |frame: Frame| {
+            let mut stored = vec![0; frame.stored as usize];
+            stream.frame(frame, &mut stored)?;
+            let raw = decoder.decode(&stored, frame.offset, frame.raw as usize);
+            Ok(Box::new(raw.map_err(io::Error::other)?) as Raw<'_>)
+        };
+        Ok(Box::new(LargeContent::new(frames, Box::new(next))?))
     }
 }

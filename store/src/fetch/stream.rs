@@ -36,29 +36,28 @@ impl<'a> PackStream<'a> {
         self.at
     }
 
-    /// Skips to a frame and reads it; never more than its length is allocated.
-    pub(super) fn frame(&mut self, frame: Frame) -> io::Result<Vec<u8>> {
+    /// Skips to a frame and reads it, into `stored` of just its length.
+    pub(super) fn frame(&mut self, frame: Frame, stored: &mut [u8]) -> io::Result<()> {
         let Some(gap) = frame.offset.checked_sub(self.at) else {
             return Err(io::Error::other("the frame overlaps another"));
         };
-        let read = self.read(gap, frame.stored as usize);
+        let read = self.read(gap, stored);
         self.broken |= read.is_err();
         read
     }
 
-    fn read(&mut self, gap: u64, length: usize) -> io::Result<Vec<u8>> {
+    fn read(&mut self, gap: u64, stored: &mut [u8]) -> io::Result<()> {
         let short = || io::Error::new(io::ErrorKind::UnexpectedEof, "the pack ends before its frame does");
         let skipped = io::copy(&mut self.reader.by_ref().take(gap), &mut io::sink())?;
         self.at += skipped;
         if skipped != gap {
             return Err(short());
         }
-        let mut stored = Vec::with_capacity(length);
-        self.reader.by_ref().take(length as u64).read_to_end(&mut stored)?;
-        self.at += stored.len() as u64;
-        if stored.len() != length {
-            return Err(short());
+        match self.reader.read_exact(stored) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(short()),
+            read => read?,
         }
-        Ok(stored)
+        self.at += stored.len() as u64;
+        Ok(())
     }
 }

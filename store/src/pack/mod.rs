@@ -123,15 +123,30 @@ impl FrameDecoder {
     /// Decompresses the frame at `offset` into exactly `raw_bytes`, which are at most
     /// [`FRAME_RAW_BYTES_MAX`]; no more than that is ever allocated.
     pub fn decode(&mut self, compressed: &[u8], offset: u64, raw_bytes: usize) -> Result<Vec<u8>, PackError> {
-        let damaged = |why: String| PackError::Frame { offset, why };
         if raw_bytes > FRAME_RAW_BYTES_MAX {
-            return Err(damaged(format!("it claims {raw_bytes} bytes; {FRAME_RAW_BYTES_MAX} are possible")));
+            let why = format!("it claims {raw_bytes} bytes; {FRAME_RAW_BYTES_MAX} are possible");
+            return Err(PackError::Frame { offset, why });
         }
-        let raw = self.0.decompress(compressed, raw_bytes).map_err(|error| damaged(error.to_string()))?;
-        if raw.len() != raw_bytes {
-            return Err(damaged(format!("it has {} bytes instead of {raw_bytes}", raw.len())));
-        }
+        let mut raw = vec![0; raw_bytes];
+        self.decode_into(compressed, offset, &mut raw)?;
         Ok(raw)
+    }
+
+    /// Decompresses the frame at `offset`, which must fill `raw` exactly.
+    pub(crate) fn decode_into(
+        &mut self,
+        compressed: &[u8],
+        offset: u64,
+        raw: &mut [u8],
+    ) -> Result<(), PackError> {
+        let damaged = |why: String| PackError::Frame { offset, why };
+        let wanted = raw.len();
+        let length =
+            self.0.decompress_to_buffer(compressed, raw).map_err(|error| damaged(error.to_string()))?;
+        if length != wanted {
+            return Err(damaged(format!("it has {length} bytes instead of {wanted}")));
+        }
+        Ok(())
     }
 }
 

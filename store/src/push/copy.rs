@@ -21,7 +21,7 @@ use crate::refs;
 use crate::store::Store;
 use crate::tree::Tree;
 
-const CHUNK_BYTES: usize = 1 << 20;
+pub(super) const CHUNK_BYTES: usize = 1 << 20;
 
 /// Copies an artifact with its layers and its version. `options.provenance` is not used: the version keeps
 /// the one it has.

@@ -10,6 +10,7 @@
 
 mod copy;
 mod delta;
+mod heal;
 mod known;
 mod reuse;
 mod stream;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use self::copy::copy;
 pub use self::delta::{Deltas, PushedDelta};
+pub use self::heal::{Healed, Healer};
 use self::reuse::{Known, reusable};
 pub(crate) use self::stream::{Stream, StreamError};
 use crate::artifact::{Artifact, Layer};

@@ -19,6 +19,8 @@ use crate::name::Name;
 const CHUNK_BYTES: usize = 1 << 20;
 /// Files up to this size are read in one piece, and kept while there is room.
 const SMALL_BYTES: u64 = 256 << 10;
+/// Files up to this size are kept before others.
+const TINY_BYTES: u64 = 4 << 10;
 /// Larger files are hashed by several threads.
 const PARALLEL_HASH_BYTES: u64 = 16 << 20;
 
@@ -32,17 +34,22 @@ pub(super) struct Content {
     pub(super) read: Option<u64>,
 }
 
-/// A budget of bytes that may stay in memory.
-pub(super) struct Keeper(AtomicU64);
+/// A budget of bytes that may stay in memory. Most of it is for tiny files: what a second read costs is the
+/// opening, and four of five files of a `node_modules` are tiny, with a tenth of its bytes.
+pub(super) struct Keeper {
+    left: AtomicU64,
+    for_tiny: u64,
+}
 
 impl Keeper {
     pub(super) const fn new(bytes: u64) -> Self {
-        Self(AtomicU64::new(bytes))
+        Self { left: AtomicU64::new(bytes), for_tiny: bytes / 5 * 4 }
     }
 
     fn takes(&self, size: u64) -> bool {
-        let take = |left: u64| left.checked_sub(size);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+        let reserved = if size <= TINY_BYTES { 0 } else { self.for_tiny };
+        let take = |left: u64| left.checked_sub(size).filter(|rest| *rest >= reserved);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 }
 
@@ -163,5 +170,14 @@ mod tests {
             );
         }
         assert_eq!(read_after(|_| {}).unwrap().blob, BlobId::of(b"as listed"));
+    }
+
+    #[test]
+    fn most_of_what_is_kept_in_memory_is_tiny_files() {
+        let keeper = Keeper::new(10 * TINY_BYTES);
+        assert!(keeper.takes(TINY_BYTES + 1));
+        assert!(!keeper.takes(TINY_BYTES + 1), "the rest is for tiny ones");
+        let tiny = (0..20).filter(|_| keeper.takes(TINY_BYTES)).count();
+        assert_eq!(tiny, 8);
     }
 }

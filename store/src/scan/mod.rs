@@ -35,7 +35,7 @@ use crate::tree::{Entry, Kind, Tree};
 
 /// Bytes of small contents kept in memory between hashing and packing, so that they are read once: a push
 /// stays below 256 MiB with them.
-pub const KEEP_BYTES_DEFAULT: u64 = 96 << 20;
+pub const KEEP_BYTES_DEFAULT: u64 = 80 << 20;
 /// Files of one directory that a thread reads at a time: below that, handing them out costs more than it saves.
 const FILES_PER_TURN: usize = 32;
 

@@ -27,6 +27,7 @@ use crate::layout;
 use crate::limits::{LOCATOR_RAW_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::locator;
 use crate::name::{Name, Version};
+use crate::object::{ObjectKind, Unfit};
 use crate::pack::FrameDecoder;
 use crate::refs::{self, Reference};
 use crate::store::Store;
@@ -123,6 +124,7 @@ pub fn verify(store: &Store, only: Option<ArtifactId>, watch: &Watch<'_>) -> Res
     if only.is_none() {
         scrub.versions()?;
         scrub.other_trees()?;
+        scrub.hints()?;
     }
     let mut needs = scrub.read_trees()?;
     needs.close();
@@ -212,6 +214,34 @@ impl Scrub<'_> {
         for item in self.store.backend().list(&layout::trees())? {
             if let Some(Family::Tree(id)) = Family::of(&item.key) {
                 self.trees.entry(id).or_default();
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists of segments, deltas, hints: whatever only makes a fetch quicker.
+    fn hints(&mut self) -> Result<(), StoreError> {
+        let backend = self.store.backend();
+        for directory in ["segments", "deltas", "hints"] {
+            let under = Key::new(directory).map_err(|error| self.store.damaged(directory, error))?;
+            for item in backend.list(&under)? {
+                self.stop()?;
+                let (Some(kind), Some(family)) = (ObjectKind::of(&item.key), Family::of(&item.key)) else {
+                    continue;
+                };
+                let proved = match backend.read(&item.key, 0, u64::MAX) {
+                    Ok(mut content) => kind.prove(&mut content, backend),
+                    // Collected since the list was made.
+                    Err(BackendError::NotFound { .. }) => continue,
+                    Err(error) => return Err(error.into()),
+                };
+                match proved {
+                    Ok(()) | Err(Unfit::TooEarly { .. }) => {}
+                    Err(Unfit::Other { why, .. }) => {
+                        self.report.damages.push(Damage::new(family.label(), &item.key, Fault::Damaged, why));
+                    }
+                    Err(Unfit::Backend(error)) => return Err(error.into()),
+                }
             }
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! A store behind a static HTTP(S) server: nothing but `GET`, `HEAD` and single ranges.
+//! A store behind an HTTP(S) server. Reading needs a static one: nothing but `GET`, `HEAD` and single ranges.
+//! Writing (`write`) needs a server of `landfall serve`.
 //!
 //! What such servers get wrong is settled here, so that the rest of the crate sees whole objects, exact ranges
 //! or an error: a `206` counts only with the right `Content-Range` and length (`range`), a `200` to a range is
@@ -196,8 +197,8 @@ impl Backend for HttpBackend {
         Ok(if whole { Opened::Whole(Box::new(body)) } else { Opened::Part(Box::new(body)) })
     }
 
-    fn begin(&self, under: Option<&Key>, access: Access) -> Result<Box<dyn Upload + '_>, BackendError> {
-        self.begin_upload(under, access)
+    fn begin(&self, _under: Option<&Key>, access: Access) -> Result<Box<dyn Upload + '_>, BackendError> {
+        Ok(Box::new(self.begin_upload(access)))
     }
 
     fn replace(&self, key: &Key, bytes: &[u8]) -> Result<(), BackendError> {

@@ -107,7 +107,7 @@ fn redirect(from: &Url, status: StatusCode, headers: &HeaderMap) -> Result<Optio
 /// Sorts an answer by its status.
 fn sorted(response: Response) -> Result<Response, Fault> {
     let status = response.status();
-    let after = text(response.headers(), RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
+    let after = asked_pause(&response);
     match status.as_u16() {
         200 | 206 | 416 => Ok(response),
         404 | 410 => Err(Fault::Missing),
@@ -118,8 +118,13 @@ fn sorted(response: Response) -> Result<Response, Fault> {
     }
 }
 
+/// After how long the server wants to be asked again.
+pub(super) fn asked_pause(response: &Response) -> Option<Duration> {
+    text(response.headers(), RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()))
+}
+
 /// Why a request has no answer, from the innermost cause outwards, without the address.
-fn unanswered(error: &reqwest::Error) -> Fault {
+pub(super) fn unanswered(error: &reqwest::Error) -> Fault {
     let why = told(error);
     if why.contains("invalid peer certificate") {
         let hint = "if its authority is your own, name its certificate's file in SSL_CERT_FILE";

@@ -7,7 +7,15 @@ use std::io::Write;
 use std::time::SystemTime;
 
 use super::*;
+use crate::artifact::{Artifact, Layer};
 use crate::backend::Put;
+use crate::blob::BlobSource;
+use crate::digest::{ArtifactId, BlobId};
+use crate::path::EntryPath;
+use crate::push::{LayerContent, PushOptions, push};
+use crate::store::Store;
+use crate::sweep::{Policy, Request, collect};
+use crate::tree::{Entry, Kind, Tree};
 use bucket::Bucket;
 
 /// A backend for a server's bucket.
@@ -215,4 +223,56 @@ fn a_machine_with_a_role_needs_no_keys_and_one_without_is_told_to_set_them() {
     let without = [&none[..], &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &nowhere)]].concat();
     let told = told(&server, bucket::NAME, &without).concat();
     assert!(told.contains("no credentials: set AWS_ACCESS_KEY_ID"), "{told}");
+}
+
+/// A store in the bucket, opened anew as another process would.
+fn store(server: &Bucket) -> Store {
+    Store::create_with(Box::new(backend(server, "p"))).unwrap()
+}
+
+/// Pushes one file as a version.
+fn pushed(server: &Bucket, version: &str, text: &str) -> ArtifactId {
+    let blob = BlobId::of(text.as_bytes());
+    let kind = Kind::File { size: text.len() as u64, blob, executable: false };
+    let tree = Tree::from_entries(vec![Entry { path: EntryPath::new("file").unwrap(), kind }]).unwrap();
+    let layer = Layer {
+        bytes: tree.bytes(),
+        environment: None,
+        files: 1,
+        mount: String::new(),
+        name: "app".parse().unwrap(),
+        roles: vec![],
+        tree: tree.id(),
+    };
+    let release = serde_json::json!({ "version": version }).as_object().unwrap().clone();
+    let artifact = Artifact::new("web".parse().unwrap(), None, vec![layer], release).unwrap();
+    let content = LayerContent { id: tree.id(), tree: &tree, source: &Text(text) };
+    push(&store(server), &artifact, &[content], &PushOptions::default()).unwrap().artifact
+}
+
+struct Text<'a>(&'a str);
+
+impl BlobSource for Text<'_> {
+    fn open(&self, _: &BlobId, _: u64) -> io::Result<Box<dyn Read + '_>> {
+        Ok(Box::new(self.0.as_bytes()))
+    }
+}
+
+#[test]
+fn a_collection_removes_what_nothing_needs_and_leaves_the_rest_whole() {
+    for server in [Bucket::start(), Bucket::start_forgetful()] {
+        let (old, new) = (pushed(&server, "1", "the first"), pushed(&server, "2", "the second"));
+        let roots = std::collections::BTreeMap::new();
+        let mut request = Request::new(&roots);
+        request.policy = Policy { versions: 1, age: Duration::ZERO, grace: Duration::ZERO };
+        let begun = std::time::Instant::now();
+        // The server's clock has seconds: what is condemned in one is removed in a later one.
+        while backend(&server, "p").size(&crate::layout::artifact(&old)).unwrap().is_some() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the old version is never removed");
+            collect(&store(&server), &request).unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let copy = Store::create(dir.path()).unwrap();
+        crate::push::copy(&new, &store(&server), &copy, &PushOptions::default()).unwrap();
+    }
 }
