@@ -11,14 +11,13 @@ use super::Global;
 use super::error::CliError;
 use super::exit::Exit;
 use super::report::Report;
-use super::state::state_error;
 use crate::config::{self, ConfigError, HostConfig, StateLocation};
 use crate::host::{Host, HostError};
 use crate::layout::Root;
 use crate::source::Source;
 use crate::source::file::FileSource;
 use crate::source::git::GitSource;
-use crate::state::{DesiredState, StateError};
+use crate::state::DesiredState;
 
 /// Where an installed agent keeps everything.
 pub const INSTALLED_ROOT: &str = "/var/lib/landfall";
@@ -145,19 +144,20 @@ impl Context {
         FileSource::new(&path).map(Source::File).map_err(|error| io(&path, &error))
     }
 
-    /// What the state asks every app to run. A state that was not named may be missing or unreadable: then
-    /// nothing is known to run.
-    pub fn deployed(&self) -> Result<BTreeMap<Name, Vec<ArtifactId>>, CliError> {
-        if let Some(path) = &self.global.state {
-            let state = DesiredState::read(path).map_err(|error| state_error(&error))?;
-            return Ok(state.artifacts());
+    /// What the state asks every app to run; nothing, and a word about it, where it cannot be read: deltas are
+    /// a saving, and no push fails for want of one.
+    pub fn deployed(&self) -> BTreeMap<Name, Vec<ArtifactId>> {
+        let Ok(path) = self.state_file() else { return BTreeMap::new() };
+        if self.global.state.is_none() && !path.exists() {
+            return BTreeMap::new();
         }
-        let Some(path) = self.state_file().ok().filter(|path| path.exists()) else {
-            return Ok(BTreeMap::new());
-        };
-        let unread =
-            |error: StateError| self.report.say(format!("{error}; deltas start from the last versions"));
-        Ok(DesiredState::read(&path).map_err(unread).map(|state| state.artifacts()).unwrap_or_default())
+        match DesiredState::read(&path) {
+            Ok(state) => state.artifacts(),
+            Err(error) => {
+                self.report.say(format!("{error}; deltas start from the last versions only"));
+                BTreeMap::new()
+            }
+        }
     }
 
     /// The environment of this host, or the only one an argument names.

@@ -69,7 +69,7 @@ pub fn run(args: &Pack, context: &Context) -> Outcome {
     let store = context.store()?;
     let deployed = match args.no_delta || store.dir().is_some() {
         true => None,
-        false => Some(context.deployed()?),
+        false => Some(context.deployed()),
     };
     if let Some(path) = &args.archive {
         archive::prepare(path).map_err(archive_error)?;

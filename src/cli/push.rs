@@ -63,7 +63,7 @@ pub struct Push {
 pub fn run(args: &Push, context: &Context) -> Outcome {
     let from = context.open_store()?;
     let ids = asked(args, &from)?;
-    let deployed = if args.no_delta { None } else { Some(context.deployed()?) };
+    let deployed = if args.no_delta { None } else { Some(context.deployed()) };
     let mut to = context.address(parse_store(&args.to)?);
     to.token_file = args.token_file.clone().or(to.token_file);
     let to = to.create().map_err(store_error)?;
