@@ -32,7 +32,7 @@ attempts = 3
 interval = "100ms"
 successes = 1
 settle = "100ms"
-timeout = "30s"
+timeout = "60s"
 "#;
 
 /// Hosts with one store, and one state repository that each has a clone of.

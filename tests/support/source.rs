@@ -23,7 +23,7 @@ attempts = 3
 interval = "100ms"
 successes = 1
 settle = "100ms"
-timeout = "30s"
+timeout = "60s"
 "#;
 
 /// A directory with a recipe.

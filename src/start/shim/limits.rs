@@ -18,8 +18,9 @@ pub const LOG_FILES_KEPT: u32 = 4;
 pub const LINE_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a launch or a record: far above any environment the kernel would pass on.
 pub const ORDER_BYTES_MAX: u64 = 8 << 20;
-/// Time for the shim to answer that the app was started: fork, exec and two small files on a slow disk.
-pub const ANSWER_WAIT: Duration = Duration::from_secs(15);
+/// Time for the shim to answer that the app was started: fork, exec and two small files on a slow disk, on a machine
+/// that may stand still for most of a minute while it is moved.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(60);
 /// Time for killed processes to be gone: the kernel's own work, slow only under heavy load.
 pub const KILL_WAIT: Duration = Duration::from_secs(5);
 /// Time for stopped processes to show as stopped before they are killed anyway (one in an uninterruptible
