@@ -1,9 +1,12 @@
 //! The HTTP client of every network backend: one pool of connections, one set of trusted roots.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 /// How long a server may take to accept a connection.
@@ -21,14 +24,28 @@ pub(crate) fn shared() -> io::Result<reqwest::Client> {
     if let Some(client) = SHARED.get() {
         return Ok(client.clone());
     }
-    let client = build(CONNECT)?;
+    let client = build(CONNECT, Trust::Platform)?;
     Ok(SHARED.get_or_init(|| client).clone())
 }
 
+/// A client that trusts the certificate authorities of one file, and no others.
+pub(crate) fn trusting(authorities: &Path) -> io::Result<reqwest::Client> {
+    build(CONNECT, Trust::Only(authorities))
+}
+
+/// Whose certificates a client takes.
+#[derive(Clone, Copy)]
+pub(crate) enum Trust<'a> {
+    /// Those of the platform's authorities.
+    Platform,
+    /// Those of the authorities in a file.
+    Only(&'a Path),
+}
+
 /// A client of its own.
-pub(crate) fn build(connect: Duration) -> io::Result<reqwest::Client> {
+pub(crate) fn build(connect: Duration, trust: Trust<'_>) -> io::Result<reqwest::Client> {
     reqwest::Client::builder()
-        .tls_backend_preconfigured(tls()?)
+        .tls_backend_preconfigured(tls(trust)?)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
@@ -40,15 +57,30 @@ pub(crate) fn build(connect: Duration) -> io::Result<reqwest::Client> {
         .map_err(|error| io::Error::other(error.without_url()))
 }
 
-fn tls() -> io::Result<ClientConfig> {
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "cannot read a certificate authority");
-    }
+fn tls(trust: Trust<'_>) -> io::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    // Of hundreds of roots a few may be of a kind that rustls refuses; without any, https says so itself.
-    let (_, refused) = roots.add_parsable_certificates(found.certs);
-    tracing::debug!(roots = roots.len(), refused, "certificate authorities");
+    match trust {
+        Trust::Platform => {
+            let found = rustls_native_certs::load_native_certs();
+            for error in &found.errors {
+                tracing::warn!(%error, "cannot read a certificate authority");
+            }
+            // Of hundreds of roots a few may be of a kind that rustls refuses; without any, https says so itself.
+            let (_, refused) = roots.add_parsable_certificates(found.certs);
+            tracing::debug!(roots = roots.len(), refused, "certificate authorities");
+        }
+        Trust::Only(file) => {
+            let unusable = |why: String| io::Error::other(format!("{}: {why}", file.display()));
+            let found = CertificateDer::pem_file_iter(file).map_err(|error| unusable(error.to_string()))?;
+            for certificate in found {
+                let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+                roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+            }
+            if roots.is_empty() {
+                return Err(unusable("it holds no certificate".to_owned()));
+            }
+        }
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -88,7 +88,7 @@ impl S3Backend {
             .with_region(&region)
             .with_retry(retry())
             .with_disable_bulk_delete(true)
-            .with_http_connector(Connector(Arc::clone(&heard)));
+            .with_http_connector(Connector { heard: Arc::clone(&heard), authorities: settings.authorities });
         let builder = identify(builder, settings.credentials);
         let (builder, endpoint) = match settings.endpoint {
             // A bucket with a dot in its name has no certificate as a host.

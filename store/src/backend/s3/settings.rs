@@ -16,6 +16,8 @@ pub(crate) struct Settings {
     pub(super) endpoint: Option<String>,
     /// Whether the bucket is part of the host name rather than of the path.
     pub(super) virtual_host: Option<bool>,
+    /// A file of certificate authorities that are trusted instead of the platform's.
+    pub(super) authorities: Option<PathBuf>,
 }
 
 /// How this process proves who it is.
@@ -98,6 +100,7 @@ impl Settings {
                 "path" => Some(false),
                 _ => None,
             }),
+            authorities: given("AWS_CA_BUNDLE").or_else(|| profile.get("ca_bundle")).map(PathBuf::from),
         })
     }
 }
@@ -260,9 +263,14 @@ mod tests {
         assert!(settings.credentials == keys("AKIA", SECRET, Some("t")));
         assert_eq!(settings.region.as_deref(), Some("a"));
         assert_eq!(settings.endpoint.as_deref(), Some("http://m:9000"));
-        let over = [("AWS_REGION", "b"), ("AWS_ENDPOINT_URL_S3", "https://s3.example")];
+        let over = [
+            ("AWS_REGION", "b"),
+            ("AWS_ENDPOINT_URL_S3", "https://s3.example"),
+            ("AWS_CA_BUNDLE", "/etc/ca.pem"),
+        ];
         let settings = read(&[&BOTH[..], &more, &over].concat(), &[]).unwrap();
         assert_eq!(settings.region.as_deref(), Some("b"));
+        assert_eq!(settings.authorities.as_deref(), Some(Path::new("/etc/ca.pem")));
         assert_eq!(settings.endpoint.as_deref(), Some("https://s3.example"));
     }
 
@@ -272,7 +280,7 @@ mod tests {
             ("/home/me/.aws/credentials", "[ci]\naws_access_key_id = K\naws_secret_access_key = S\n"),
             (
                 "/home/me/.aws/config",
-                "[profile ci]\nregion = eu-1\nservices = local\ns3 =\n  addressing_style = virtual\n\
+                "[profile ci]\nregion = eu-1\nca_bundle = /etc/own.pem\nservices = local\ns3 =\n  addressing_style = virtual\n\
                  [services local]\ns3 =\n  endpoint_url = http://127.0.0.1:1\n",
             ),
         ];
@@ -281,6 +289,7 @@ mod tests {
         assert_eq!(settings.region.as_deref(), Some("eu-1"));
         assert_eq!(settings.endpoint.as_deref(), Some("http://127.0.0.1:1"));
         assert_eq!(settings.virtual_host, Some(true));
+        assert_eq!(settings.authorities.as_deref(), Some(Path::new("/etc/own.pem")));
         let own = [&BOTH[..], &[("HOME", "/home/me"), ("AWS_PROFILE", "ci")]].concat();
         assert!(
             read(&own, &files).unwrap().credentials == keys("AKIA", SECRET, None),

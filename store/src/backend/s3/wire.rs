@@ -2,6 +2,7 @@
 //! beside what was asked: the server's time, and the bucket's region.
 
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -18,7 +19,7 @@ use object_store::client::{
 use tokio::time::Sleep;
 
 use super::settings::HOW_TO_GIVE_CREDENTIALS;
-use crate::backend::client;
+use crate::backend::client::{self, Trust};
 
 /// How long an answer may take to begin, with the time to send what was asked: a part of 8 MiB at 1 Mbit/s.
 const ANSWER: Duration = Duration::from_secs(90);
@@ -60,7 +61,11 @@ impl Heard {
 
 /// Makes clients for `object_store`.
 #[derive(Debug)]
-pub(super) struct Connector(pub(super) Arc<Heard>);
+pub(super) struct Connector {
+    pub(super) heard: Arc<Heard>,
+    /// Who is trusted instead of the platform's certificate authorities.
+    pub(super) authorities: Option<PathBuf>,
+}
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
@@ -68,10 +73,14 @@ impl HttpConnector for Connector {
         // Only what asks the machine it runs on for credentials is allowed plain http by these options; whether
         // the bucket's endpoint may be plain is the user's word in its address.
         if options.get_config_value(&ClientConfigKey::AllowHttp).is_some_and(|allowed| allowed == "true") {
-            let client = client::build(METADATA).map_err(failed)?;
+            let client = client::build(METADATA, Trust::Platform).map_err(failed)?;
             return Ok(HttpClient::new(Metadata(client)));
         }
-        Ok(HttpClient::new(Server { client: client::shared().map_err(failed)?, heard: Arc::clone(&self.0) }))
+        let client = match &self.authorities {
+            Some(file) => client::trusting(file),
+            None => client::shared(),
+        };
+        Ok(HttpClient::new(Server { client: client.map_err(failed)?, heard: Arc::clone(&self.heard) }))
     }
 }
 
