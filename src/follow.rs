@@ -62,6 +62,11 @@ impl<'a> Follow<'a> {
         Ok(Self { host, app, environment, dir, last_before, changes })
     }
 
+    /// The app's directories.
+    pub const fn dir(&self) -> &AppDir {
+        &self.dir
+    }
+
     /// Waits for the verdict on an artifact, at most `limit`. `seen` is told of every stage once.
     pub fn to_the_verdict(
         mut self,

@@ -203,6 +203,11 @@ impl AppDir {
         self.own.join("journal")
     }
 
+    /// How far the fetch of the attempt in progress is.
+    pub fn fetching(&self) -> PathBuf {
+        self.own.join("fetching")
+    }
+
     /// Every attempt there was.
     pub fn history(&self) -> PathBuf {
         self.own.join("history")

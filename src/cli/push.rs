@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use landfall_store::fetch::Watch;
+use landfall_store::fetch::{Progress as Copied, Watch};
 use landfall_store::push::{self, Deltas, Healed, Healer, PushOptions, PushReport, PushedDelta};
 use landfall_store::refs::{self, ArtifactInfo};
 use landfall_store::{ArtifactId, Name, Store};
@@ -79,7 +79,11 @@ pub fn run(args: &Push, context: &Context) -> Outcome {
         progress.step(format!("copying {}", id.short()));
         let deltas = deployed.as_ref().filter(|_| newest);
         let deltas = deltas.map(|deployed| Deltas { deployed, tell: &tell });
-        let options = PushOptions { move_version: args.move_version, deltas, ..PushOptions::default() };
+        let what = format!("copying {}", id.short());
+        let count = |now: Copied| progress.count_of(&what, now.blobs, now.bytes, now.bytes_total);
+        let watch = Watch { progress: &count, ..Watch::NOBODY };
+        let options =
+            PushOptions { move_version: args.move_version, deltas, watch, ..PushOptions::default() };
         pushed.push(push::copy(&id, &from, &to, &options).map_err(store_error)?);
     }
     drop(progress);

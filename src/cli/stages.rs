@@ -1,4 +1,4 @@
-//! The stages of an attempt as they come, for whoever waits for it in the same process.
+//! The stages of an attempt as they come, for whoever waits for it.
 
 use std::future::Future;
 
@@ -7,11 +7,44 @@ use tokio::sync::mpsc::channel;
 
 use super::error::CliError;
 use super::exit::Exit;
-use super::report::Report;
-use super::wait::tell_stage;
+use super::progress::Progress;
+use super::report::{Report, Tone};
 use crate::disk::{Disk, RealDisk};
 use crate::layout::AppDir;
-use crate::record::journal::Journal;
+use crate::record::fetching::Fetching;
+use crate::record::journal::{Journal, Stage};
+
+/// Tells of stages, and in a terminal how far a fetch is.
+pub struct Stages<'a> {
+    dir: &'a AppDir,
+    report: Report,
+    fetch: Option<Progress>,
+}
+
+impl<'a> Stages<'a> {
+    /// Of an app on this host.
+    pub const fn new(dir: &'a AppDir, report: Report) -> Self {
+        Self { dir, report, fetch: None }
+    }
+
+    /// A stage that has begun.
+    pub fn tell(&mut self, journal: &Journal) {
+        // The line of the fetch goes before the next stage is written where it stood.
+        self.fetch = None;
+        let (word, release) = match journal.stage {
+            Stage::Reverting => (" to", &journal.healthy),
+            _ => ("", &journal.to),
+        };
+        let name = release.as_ref().map_or_else(String::new, |release| format!("{word} {}", release.version));
+        let stage = self.report.tone_err(&journal.stage.to_string(), Tone::Changing);
+        self.report.say(format!("  {stage}{name}"));
+        if journal.stage == Stage::Fetching {
+            let dir = self.dir.clone();
+            let look = move || Fetching::read(&dir).map(|now| (now.files, now.bytes, now.bytes_total));
+            self.fetch = Some(Progress::following(&self.report, "  fetching", look));
+        }
+    }
+}
 
 /// Tells of every stage that the journal names while something is done.
 pub async fn told<T>(
@@ -30,6 +63,7 @@ pub async fn told<T>(
     RealDisk.create_dir(own).map_err(|error| super::context::io(own, &error))?;
     watcher.watch(own, RecursiveMode::NonRecursive).map_err(unwatched)?;
     let mut work = std::pin::pin!(work);
+    let mut stages = Stages::new(dir, report);
     let mut told = None;
     loop {
         tokio::select! {
@@ -39,7 +73,7 @@ pub async fn told<T>(
         let Ok(Some(journal)) = Journal::read(&RealDisk, dir) else { continue };
         let stage = (journal.attempt, journal.stage);
         if told.replace(stage) != Some(stage) {
-            tell_stage(&journal, report);
+            stages.tell(&journal);
         }
     }
 }

@@ -10,6 +10,7 @@ use super::context::Context;
 use super::error::CliError;
 use super::exit::Exit;
 use super::report::{Report, Tone, span};
+use super::stages::Stages;
 use super::{io_runtime, verdict};
 use crate::disk::RealDisk;
 use crate::document::units;
@@ -18,7 +19,6 @@ use crate::host::Host;
 use crate::plan::Desired;
 use crate::record::controls::Controls;
 use crate::record::history::{Entry, Outcome};
-use crate::record::journal::{Journal, Stage};
 use crate::watch;
 
 /// Whether and how long to wait.
@@ -108,7 +108,10 @@ pub fn wait(
     report: Report,
 ) -> Result<Waited, CliError> {
     let runtime = io_runtime()?;
-    let ended = follow.to_the_verdict(artifact, limit, &runtime, &mut |journal| tell_stage(journal, report));
+    let dir = follow.dir().clone();
+    let mut stages = Stages::new(&dir, report);
+    let ended = follow.to_the_verdict(artifact, limit, &runtime, &mut |journal| stages.tell(journal));
+    drop(stages);
     match ended.map_err(follow_error)? {
         Ended::Verdict(entry) => {
             tell_verdict(&entry, report);
@@ -140,15 +143,6 @@ pub fn wait(
             Err(no_agent(host).hint("it ended while it was followed; `landfall watch` starts it"))
         }
     }
-}
-
-pub(super) fn tell_stage(journal: &Journal, report: Report) {
-    let (word, release) = match journal.stage {
-        Stage::Reverting => (" to", &journal.healthy),
-        _ => ("", &journal.to),
-    };
-    let name = release.as_ref().map_or_else(String::new, |release| format!("{word} {}", release.version));
-    report.say(format!("  {}{name}", report.tone_err(&journal.stage.to_string(), Tone::Changing)));
 }
 
 pub(super) fn tell_verdict(entry: &Entry, report: Report) {

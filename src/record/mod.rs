@@ -6,6 +6,7 @@
 
 pub mod content;
 pub mod controls;
+pub mod fetching;
 pub mod history;
 pub mod journal;
 pub mod quarantine;

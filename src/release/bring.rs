@@ -9,6 +9,7 @@ use super::kept::{Destinations, OnHost};
 use super::{FRESH, Inner, failure, spec_of};
 use crate::disk::{Disk, RealDisk};
 use crate::effects::Fetched;
+use crate::record::fetching::Told;
 use crate::record::journal::{Class, Failure};
 use crate::record::release::ReleaseRecord;
 use crate::spec::{ManagerKind, ReleaseSpec, StepKind, StepSpec, applies};
@@ -22,18 +23,21 @@ impl Inner {
         // Whole contents that a killed agent left are kept; everything else of it goes.
         self.cache()?.adopt().map_err(cache)?;
         let kept = OnHost::new(self, self.cache()?);
+        let told = Told::new(&self.service.dir);
+        let tell = |now| told.tell(now);
+        let watch = Watch { progress: &tell, ..Watch::NOBODY };
         let artifact = match self.kept_artifact(id) {
             Some(artifact) => {
                 self.judge(id, &artifact)?;
                 if !kept.has_all(self.layers(&artifact)) {
                     let store = self.store.reach().map_err(supply)?;
-                    self.bring_layers(id, &artifact, Session::new(&store, &kept, Watch::NOBODY), &kept)?;
+                    self.bring_layers(id, &artifact, Session::new(&store, &kept, watch), &kept)?;
                 }
                 artifact
             }
             None => {
                 let store = self.store.reach().map_err(supply)?;
-                let mut session = Session::new(&store, &kept, Watch::NOBODY);
+                let mut session = Session::new(&store, &kept, watch);
                 let artifact = session.manifest(id).map_err(supply)?;
                 self.keep_artifact(id, &artifact)?;
                 // What must not run here is refused before anything else of it is moved.

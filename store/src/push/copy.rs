@@ -13,7 +13,7 @@ use crate::artifact::Layer;
 use crate::backend::{Access, BackendError};
 use crate::digest::{ArtifactId, Digest, PackId};
 use crate::error::StoreError;
-use crate::fetch::{self, StoreSource};
+use crate::fetch::{self, Progress, StoreSource};
 use crate::layout;
 use crate::locator::{PackFrame, Places, places_in, stored_blobs};
 use crate::pack::Directory;
@@ -53,11 +53,13 @@ impl Push<'_> {
         for layer in &artifact.layers {
             layers.push(self.read_layer(from, layer)?);
         }
+        let mut packs = BTreeMap::new();
         for (layer, (tree, source)) in artifact.layers.iter().zip(&layers) {
             if let (Some(source), false) = (source, layer.is_env()) {
-                self.copy_packs(from, tree, source.places())?;
+                self.choose_packs(from, tree, source.places(), &mut packs)?;
             }
         }
+        self.copy_packs(from, &packs)?;
         let contents: Vec<_> = artifact
             .layers
             .iter()
@@ -85,7 +87,14 @@ impl Push<'_> {
         Ok((tree, Some(source)))
     }
 
-    fn copy_packs(&mut self, from: &Store, tree: &Tree, places: &Places) -> Result<(), StoreError> {
+    /// The packs of a layer that are worth copying as they are.
+    fn choose_packs(
+        &mut self,
+        from: &Store,
+        tree: &Tree,
+        places: &Places,
+        chosen: &mut BTreeMap<PackId, Directory>,
+    ) -> Result<(), StoreError> {
         for pack in mostly_missing(tree, places, self.known()?) {
             let directory = match fetch::of_pack(from, &pack) {
                 Ok(directory) => directory,
@@ -97,13 +106,32 @@ impl Push<'_> {
             let live = live_bytes(places, tree, pack);
             // Of a pack that serves other layers too, only the contents are taken.
             if live * 2 >= directory.frames_end() {
-                self.copy_pack(from, pack, &directory)?;
+                chosen.insert(pack, directory);
             }
         }
         Ok(())
     }
 
-    fn copy_pack(&mut self, from: &Store, pack: PackId, directory: &Directory) -> Result<(), StoreError> {
+    fn copy_packs(&mut self, from: &Store, packs: &BTreeMap<PackId, Directory>) -> Result<(), StoreError> {
+        let mut far = Progress {
+            blobs_total: packs.len() as u64,
+            bytes_total: packs.values().map(Directory::frames_end).sum(),
+            ..Progress::default()
+        };
+        for (pack, directory) in packs {
+            self.copy_pack(from, *pack, directory, &mut far)?;
+            far.blobs += 1;
+        }
+        Ok(())
+    }
+
+    fn copy_pack(
+        &mut self,
+        from: &Store,
+        pack: PackId,
+        directory: &Directory,
+        far: &mut Progress,
+    ) -> Result<(), StoreError> {
         let to = self.store.backend();
         let key = layout::pack(&pack);
         let failed = |source| BackendError::io("read", &key, from.location(), source);
@@ -122,6 +150,9 @@ impl Push<'_> {
             upload
                 .write_all(&buffer[..count])
                 .map_err(|source| BackendError::io("write", &key, to.location(), source))?;
+            far.bytes = far.bytes_total.min(far.bytes + count as u64);
+            far.moved += count as u64;
+            (self.options.watch.progress)(*far);
             self.lease.keep()?;
             if (self.options.watch.cancel)() {
                 return Err(StoreError::Cancelled);
