@@ -115,13 +115,14 @@ pub fn pack(request: &PackRequest<'_>) -> Result<PackReport, PackError> {
     let env = plan::EnvFiles::read(&dir, recipe.env(), request.environment)?;
     build::run(&dir, &recipe, &env, request)?;
     let version = version::find(&dir, &recipe.version, request.version)?;
-    let layers = scan_all(&dir, &recipe, &env, request)?;
+    let known = look(request, &recipe)?;
+    let layers = scan_all(&dir, &recipe, &env, &known, request)?;
     let artifact = assemble::artifact(&recipe, version.clone(), request.environment, &layers)?;
     rules::check(&recipe, &artifact, &layers)?;
     rules::no_packed_store(&dir, request.store, &layers)?;
     let mut warnings = env.warnings();
     warnings.extend(rules::dangling_links(&dir, &recipe, &layers)?);
-    let pushed = store(request, &artifact, &layers, &dir)?;
+    let pushed = store(request, &artifact, &layers, &known, &dir)?;
     Ok(PackReport {
         artifact: pushed.artifact,
         app: artifact.app.clone(),
@@ -152,21 +153,37 @@ fn read_recipe(dir: &Path, named: Option<&Path>) -> Result<Recipe, RecipeError> 
     }
 }
 
+/// What the store has already, so that what it lacks is compressed while it is read. A store that does not exist
+/// yet has nothing, and is not made for the sake of asking.
+fn look(request: &PackRequest<'_>, recipe: &Recipe) -> Result<push::Known, StoreError> {
+    match request.store.open_alone() {
+        Ok(store) => push::look(&store, &recipe.app),
+        Err(StoreError::NotAStore(_)) => Ok(push::Known::default()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Layers are scanned in the order in which a push stores them: what an earlier one has, a later one need not.
 fn scan_all(
     dir: &Path,
     recipe: &Recipe,
     env: &plan::EnvFiles,
+    known: &push::Known,
     request: &PackRequest<'_>,
 ) -> Result<Vec<Scanned>, PackError> {
-    let planned = plan::layers(dir, recipe, env, request.environment);
-    // Small contents of all layers together stay in memory between scan and store.
-    let keep_bytes = scan::KEEP_BYTES_DEFAULT / planned.len().max(1) as u64;
-    let options = ScanOptions { cache_dir: request.cache_dir.map(Path::to_owned), keep_bytes };
+    let mut planned = plan::layers(dir, recipe, env, request.environment);
+    planned.sort_by(|a, b| (&a.name, &a.environment).cmp(&(&b.name, &b.environment)));
+    let options = ScanOptions { cache_dir: request.cache_dir.map(Path::to_owned) };
+    let mut ahead = scan::Ahead::new(known.contents(), push::LEVEL);
     let mut layers = Vec::new();
     for planned in planned {
         request.watch.tell(Event::Scanning { layer: &planned.name });
-        let found = scan::scan(&planned.source, &options)?;
-        layers.push(Scanned { planned, found });
+        let found = if planned.source.env {
+            scan::scan(&planned.source, &options)
+        } else {
+            scan::scan_ahead(&planned.source, &options, &mut ahead)
+        };
+        layers.push(Scanned { planned, found: found? });
     }
     Ok(layers)
 }
@@ -175,6 +192,7 @@ fn store(
     request: &PackRequest<'_>,
     artifact: &Artifact,
     layers: &[Scanned],
+    known: &push::Known,
     dir: &Path,
 ) -> Result<PushReport, StoreError> {
     let store = request.store.create()?;
@@ -189,6 +207,7 @@ fn store(
     let options = PushOptions {
         move_version: request.move_version,
         provenance: origin::provenance(dir),
+        known: Some(known),
         deltas: request.deployed.map(|deployed| Deltas { deployed, tell: &tell }),
         ..PushOptions::default()
     };

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use landfall_store::blob::BlobSource;
+use landfall_store::pack::FrameBytes;
 use landfall_store::scan::ScannedSource;
 use landfall_store::{BlobId, Name};
 
@@ -74,22 +75,22 @@ impl<'a> Totals<'a> {
 }
 
 impl Totals<'_> {
-    fn count(&self, size: u64) {
-        let files = self.files.fetch_add(1, Ordering::Relaxed) + 1;
-        let bytes = self.bytes.fetch_add(size, Ordering::Relaxed) + size;
+    fn count(&self, files: u64, bytes: u64) {
+        let files = self.files.fetch_add(files, Ordering::Relaxed) + files;
+        let bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.watch.tell(Event::Storing { files, bytes });
     }
 }
 
 impl BlobSource for Counted<'_> {
     fn open(&self, blob: &BlobId, size: u64) -> io::Result<Box<dyn Read + '_>> {
-        self.totals.count(size);
+        self.totals.count(1, size);
         self.source.open(blob, size)
     }
 
-    fn in_memory(&self, blob: &BlobId) -> Option<&[u8]> {
-        let content = self.source.in_memory(blob)?;
-        self.totals.count(content.len() as u64);
-        Some(content)
+    fn frame(&self, blobs: &[(BlobId, u64)], level: i32) -> Option<FrameBytes> {
+        let frame = self.source.frame(blobs, level)?;
+        self.totals.count(blobs.len() as u64, u64::from(frame.raw));
+        Some(frame)
     }
 }

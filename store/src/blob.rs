@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use crate::digest::BlobId;
+use crate::pack::FrameBytes;
 
 /// A content that is wanted, and in which forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,8 +21,9 @@ pub trait BlobSource: Sync {
     /// Opens a content of `size` bytes. The reader may be wrong; whoever reads must verify.
     fn open(&self, blob: &BlobId, size: u64) -> io::Result<Box<dyn Read + '_>>;
 
-    /// A content that is in memory and was hashed there, so that nobody need read or verify it again.
-    fn in_memory(&self, _blob: &BlobId) -> Option<&[u8]> {
+    /// A frame of just these contents in this order, at this level, if one was compressed when they were read
+    /// and hashed, so that nobody need read or verify them again.
+    fn frame(&self, _blobs: &[(BlobId, u64)], _level: i32) -> Option<FrameBytes> {
         None
     }
 }

@@ -45,6 +45,7 @@ pub mod scan;
 mod schema;
 pub mod scrub;
 pub mod segments;
+mod spool;
 mod store;
 pub mod sweep;
 pub mod tag;

@@ -99,6 +99,11 @@ impl StoreAddress {
         Store::with_backend(self.backend()?)
     }
 
+    /// The store without its mirrors, which must exist: what they have, it may lack.
+    pub fn open_alone(&self) -> Result<Store, StoreError> {
+        Store::with_backend(self.place(&self.location)?)
+    }
+
     /// The store, of which nothing is asked yet: for a fetch, which says by itself if there is none.
     pub fn reach(&self) -> Result<Store, StoreError> {
         Ok(Store::reach(self.backend()?))

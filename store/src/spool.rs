@@ -16,7 +16,7 @@ const MEMORY_BYTES: usize = 1 << 20;
 /// Bytes in memory, or, when they become many, in a nameless file of the system's temporary directory that
 /// only this process can read. Nothing is left of it when it is dropped, however the process ends.
 #[derive(Default)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     memory: Vec<u8>,
     file: Option<File>,
     size: u64,
@@ -24,12 +24,12 @@ pub(super) struct Spool {
 
 impl Spool {
     /// Bytes written so far.
-    pub(super) const fn size(&self) -> u64 {
+    pub(crate) const fn size(&self) -> u64 {
         self.size
     }
 
     /// A part of what was written: `length` bytes from `offset` on, fewer at the end.
-    pub(super) fn part(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+    pub(crate) fn part(&self, offset: u64, length: usize) -> io::Result<Bytes> {
         let length = length.min(usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX));
         let Some(file) = &self.file else {
             let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.memory.len());
@@ -62,7 +62,8 @@ impl Write for Spool {
     }
 }
 
-fn nameless() -> io::Result<File> {
+/// A file of the system's temporary directory without a name: nothing is left of it when it is closed.
+pub(crate) fn nameless() -> io::Result<File> {
     let dir: PathBuf = std::env::temp_dir();
     let create = || {
         let opened = fsio::open_root(&dir).map_err(io::Error::other)?;

@@ -8,7 +8,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use common::{scanned, source, write};
-use landfall_store::scan::{LayerSource, Mapping, ScanError, ScanOptions, ScannedLayer, scan};
+use landfall_store::push;
+use landfall_store::scan::{
+    Ahead, LayerSource, Mapping, ScanError, ScanOptions, ScannedLayer, scan, scan_ahead,
+};
 
 fn paths(layer: &ScannedLayer) -> Vec<String> {
     layer.tree.entries().iter().map(|entry| entry.path.to_string()).collect()
@@ -164,12 +167,52 @@ fn wait_for_a_settled_clock(dir: &Path, file: &Path) {
 fn a_file_that_changes_between_scan_and_push_is_an_error_that_names_it() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &[("a", "1"), ("d/big", "before")]);
-    let options = ScanOptions { keep_bytes: 0, ..Default::default() };
-    let layer = scan(&source("app", dir.path()), &options).unwrap();
+    let layer = scanned(dir.path());
     write(dir.path(), &[("d/big", "after!")]);
     let at = tempfile::tempdir().unwrap();
     let store = landfall_store::Store::create(at.path()).unwrap();
     let error = common::push_scanned(&store, "1", &layer).unwrap_err().to_string();
     assert!(error.contains("\"app\": d/big changed while it was packed"), "{error}");
     assert!(landfall_store::refs::ids(&store).unwrap().is_empty());
+}
+
+#[test]
+fn what_was_compressed_while_it_was_read_is_stored_as_it_would_be_without_and_no_file_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let sizes = [0, 7, 900_000, 1_300_000, 5_000_000, 40, 2_100_000, 3, 700_000, 700_000, 800_000];
+    let lay_out = || {
+        for (at, size) in sizes.into_iter().enumerate() {
+            // Seeds repeat, so that some contents begin alike.
+            write(dir.path(), &[(&format!("d{}/f{at}", at % 4), &common::noise(at as u32 % 9, size))]);
+        }
+    };
+    lay_out();
+    let source = source("app", dir.path());
+    let at = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let stores = [0, 1].map(|n| landfall_store::Store::create(at[n].path()).unwrap());
+    let names = |n: usize| {
+        let path = |path: &std::path::PathBuf| path.strip_prefix(at[n].path()).unwrap().to_owned();
+        let mut names: Vec<_> = common::files_below(at[n].path()).iter().map(path).collect();
+        names.retain(|name| !name.ends_with("landfall-store.json"));
+        names
+    };
+
+    common::push_scanned(&stores[0], "1", &scan(&source, &ScanOptions::default()).unwrap()).unwrap();
+    let ahead =
+        || Ahead::new(push::look(&stores[1], &"web".parse().unwrap()).unwrap().contents(), push::LEVEL);
+    let layer = scan_ahead(&source, &ScanOptions::default(), &mut ahead()).unwrap();
+    // The one content that is larger than a frame is still read by the push.
+    let large = "d0/f4";
+    for file in common::files_below(dir.path()).iter().filter(|file| !file.ends_with(large)) {
+        std::fs::remove_file(file).unwrap();
+    }
+    common::push_scanned(&stores[1], "1", &layer).unwrap();
+    assert_eq!(names(0), names(1), "the same objects, packs too");
+
+    lay_out();
+    write(dir.path(), &[("new", "only this is new")]);
+    let layer = scan_ahead(&source, &ScanOptions::default(), &mut ahead()).unwrap();
+    std::fs::remove_file(dir.path().join("new")).unwrap();
+    let pushed = common::push_scanned(&stores[1], "2", &layer).unwrap();
+    assert_eq!(pushed.layers[0].new_bytes, 16, "what the store has is neither kept nor stored again");
 }

@@ -12,7 +12,6 @@ mod memory;
 mod mirrored;
 mod runtime;
 mod s3;
-mod spool;
 pub mod wire;
 
 use std::io::{self, Read, Write};

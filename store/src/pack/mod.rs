@@ -10,6 +10,7 @@
 //! file up to the directory, so there is no room for an overlap, a gap or a claim beyond the end.
 
 mod directory;
+pub(crate) mod frames;
 mod write;
 
 use std::io;

@@ -21,7 +21,9 @@ use std::time::Duration;
 pub use self::copy::copy;
 pub use self::delta::{Deltas, PushedDelta};
 pub use self::heal::{Healed, Healer};
-use self::reuse::{Known, reusable};
+pub use self::known::look;
+pub use self::reuse::Known;
+use self::reuse::reusable;
 pub(crate) use self::stream::{Stream, StreamError};
 use crate::artifact::{Artifact, Layer};
 use crate::backend::{Access, Key, Put};
@@ -70,9 +72,11 @@ pub struct PushOptions<'a> {
     pub move_version: bool,
     /// What is written beside the version.
     pub provenance: Provenance,
+    /// What [`look`] found in the store; absent: nobody looked.
+    pub known: Option<&'a Known>,
     /// From what deltas are made; absent: none are.
     pub deltas: Option<Deltas<'a>>,
-    /// Who watches.
+    /// Who watches. Only [`copy`] tells how far it is, in packs and their stored bytes.
     pub watch: Watch<'a>,
     /// How long the lease lasts.
     pub pace: Pace<'a>,
@@ -84,6 +88,7 @@ impl Default for PushOptions<'_> {
             level: LEVEL,
             move_version: false,
             provenance: Provenance::default(),
+            known: None,
             deltas: None,
             watch: Watch::NOBODY,
             pace: Pace::REAL,
@@ -303,7 +308,8 @@ impl<'a> Push<'a> {
 
     fn known(&mut self) -> Result<&mut Known, StoreError> {
         if self.known.is_none() {
-            self.known = Some(known::known(self.store, self.artifact, &self.condemned)?);
+            self.known =
+                Some(known::known(self.store, &self.artifact.app, &self.condemned, self.options.known)?);
         }
         Ok(self.known.get_or_insert_default())
     }

@@ -7,11 +7,20 @@ use crate::limits::{LOCATOR_SPARE_PACKS_MAX, PACK_BYTES_TARGET};
 use crate::locator::{PackFrame, Place, Places};
 
 /// What a store is known to have.
-#[derive(Debug, Default)]
-pub(super) struct Known {
+#[derive(Debug, Clone, Default)]
+pub struct Known {
     pub(super) places: Places,
     /// Bytes of each pack's frames.
     pub(super) pack_bytes: HashMap<PackId, u64>,
+    /// The packs whose directories were read.
+    pub(super) read: HashSet<PackId>,
+}
+
+impl Known {
+    /// The contents.
+    pub fn contents(&self) -> impl Iterator<Item = BlobId> {
+        self.places.keys().copied()
+    }
 }
 
 /// The places of `blobs` that are worth reusing. Those left out are to be uploaded again.

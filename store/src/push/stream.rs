@@ -21,7 +21,8 @@ use crate::error::StoreError;
 use crate::fetch::Watch;
 use crate::layout;
 use crate::lease::Claim;
-use crate::limits::{FRAME_RAW_BYTES_MAX, FRAME_RAW_BYTES_TARGET, PACK_BYTES_TARGET};
+use crate::limits::{FRAME_RAW_BYTES_MAX, PACK_BYTES_TARGET};
+use crate::pack::frames::{FrameEncoder, groups, is_large};
 use crate::pack::{FrameBytes, PackError, PackWriter, Written};
 use crate::store::Store;
 use crate::sweep::Condemned;
@@ -94,8 +95,7 @@ impl Stream<'_> {
         };
         for group in groups(self.blobs) {
             let sent = match group {
-                [(blob, size)] if *size > FRAME_RAW_BYTES_MAX as u64 => match self.split(*blob, *size, &send)
-                {
+                [(blob, size)] if is_large(*size) => match self.split(*blob, *size, &send) {
                     Ok(sent) => sent,
                     Err(error) => {
                         let (done, frame) = bounded(1);
@@ -145,12 +145,12 @@ impl Stream<'_> {
     }
 
     fn work(&self, queue: &Receiver<Job<'_>>) {
-        let mut compressor = self.compressor();
+        let mut encoder = FrameEncoder::new(self.level, self.access);
         // Kept from frame to frame: fresh memory of this size costs page faults each time.
         let mut raw = Vec::new();
         for job in queue {
-            let frame = match &mut compressor {
-                Ok(compressor) => self.frame(job.work, &mut raw, compressor),
+            let frame = match &mut encoder {
+                Ok(encoder) => self.frame(job.work, &mut raw, encoder),
                 Err(error) => {
                     Err(StreamError::Store(StoreError::Compress(std::io::Error::other(error.to_string()))))
                 }
@@ -160,41 +160,29 @@ impl Stream<'_> {
         }
     }
 
-    fn compressor(&self) -> std::io::Result<zstd::bulk::Compressor<'static>> {
-        let mut compressor = zstd::bulk::Compressor::new(self.level)?;
-        // The flag is part of each frame, so a private pack never has the bytes, and with them the name and
-        // the mode, of a public one, even where the contents are equal.
-        compressor.include_checksum(self.access == Access::Public)?;
-        Ok(compressor)
-    }
-
-    fn frame(
-        &self,
-        work: Work<'_>,
-        buffer: &mut Vec<u8>,
-        compressor: &mut zstd::bulk::Compressor<'_>,
-    ) -> Frame {
+    fn frame(&self, work: Work<'_>, buffer: &mut Vec<u8>, encoder: &mut FrameEncoder) -> Frame {
         let (raw, blobs) = match &work {
             Work::Small(blobs) => {
+                if let Some(made) = self.made(blobs) {
+                    return Ok(made);
+                }
                 self.read(blobs, buffer)?;
                 (buffer.as_slice(), blobs.to_vec())
             }
             Work::Part(part, begins) => (part.as_slice(), begins.iter().copied().collect()),
         };
-        let stored = compressor.compress(raw).map_err(StoreError::Compress)?;
-        // A frame has at most 4 MiB.
-        Ok(FrameBytes { stored, raw: raw.len() as u32, blobs })
+        Ok(encoder.encode(raw, blobs).map_err(StoreError::Compress)?)
+    }
+
+    /// The frame, if the source made it already. One made for everybody is none for a private pack.
+    fn made(&self, blobs: &[(BlobId, u64)]) -> Option<FrameBytes> {
+        let made = || self.source.frame(blobs, self.level);
+        (self.access == Access::Public).then(made).flatten()
     }
 
     fn read(&self, blobs: &[(BlobId, u64)], raw: &mut Vec<u8>) -> Result<(), StreamError> {
         raw.clear();
-        for (blob, size) in blobs {
-            match self.source.in_memory(blob) {
-                Some(content) if content.len() as u64 == *size => raw.extend_from_slice(content),
-                _ => self.read_one(*blob, *size, raw)?,
-            }
-        }
-        Ok(())
+        blobs.iter().try_for_each(|(blob, size)| self.read_one(*blob, *size, raw))
     }
 
     fn read_one(&self, blob: BlobId, size: u64, raw: &mut Vec<u8>) -> Result<(), StreamError> {
@@ -207,21 +195,6 @@ impl Stream<'_> {
         }
         Ok(())
     }
-}
-
-/// Neighbours until a frame is full; what is larger than that stands alone.
-fn groups(mut blobs: &[(BlobId, u64)]) -> impl Iterator<Item = &[(BlobId, u64)]> {
-    std::iter::from_fn(move || {
-        let mut total = 0;
-        let fits = |(_, size): &&(BlobId, u64)| {
-            total += *size;
-            total <= FRAME_RAW_BYTES_TARGET as u64
-        };
-        let count = blobs.iter().take_while(fits).count().max(1).min(blobs.len());
-        let (group, rest) = blobs.split_at(count);
-        blobs = rest;
-        (!group.is_empty()).then_some(group)
-    })
 }
 
 type Commit<'scope> = ScopedJoinHandle<'scope, Result<(), StoreError>>;

@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -13,14 +12,13 @@ use super::ScanError;
 use super::cache::Stamp;
 use super::walk::Spot;
 use crate::digest::BlobId;
+use crate::limits::FRAME_RAW_BYTES_MAX;
 use crate::name::Name;
 
 /// Read at a time from a large file.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Files up to this size are read in one piece, and kept while there is room.
-const SMALL_BYTES: u64 = 256 << 10;
-/// Files up to this size are kept before others.
-const TINY_BYTES: u64 = 4 << 10;
+/// Files up to this size are read in one piece: what fits into a frame.
+const SMALL_BYTES: u64 = FRAME_RAW_BYTES_MAX as u64;
 /// Larger files are hashed by several threads.
 const PARALLEL_HASH_BYTES: u64 = 16 << 20;
 
@@ -28,29 +26,10 @@ const PARALLEL_HASH_BYTES: u64 = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) blob: BlobId,
-    /// Its bytes, if they are kept.
-    pub(super) kept: Option<Box<[u8]>>,
+    /// Its bytes, if they were wanted.
+    pub(super) bytes: Option<Box<[u8]>>,
     /// Bytes that were read; `None`: the stat cache knew it.
     pub(super) read: Option<u64>,
-}
-
-/// A budget of bytes that may stay in memory. Most of it is for tiny files: what a second read costs is the
-/// opening, and four of five files of a `node_modules` are tiny, with a tenth of its bytes.
-pub(super) struct Keeper {
-    left: AtomicU64,
-    for_tiny: u64,
-}
-
-impl Keeper {
-    pub(super) const fn new(bytes: u64) -> Self {
-        Self { left: AtomicU64::new(bytes), for_tiny: bytes / 5 * 4 }
-    }
-
-    fn takes(&self, size: u64) -> bool {
-        let reserved = if size <= TINY_BYTES { 0 } else { self.for_tiny };
-        let take = |left: u64| left.checked_sub(size).filter(|rest| *rest >= reserved);
-        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
-    }
 }
 
 /// Opens a file that may have become anything since it was listed: no link is followed, no fifo waited for.
@@ -59,6 +38,9 @@ pub(super) fn open(dir: impl AsFd, name: &OsStr) -> io::Result<File> {
     Ok(File::from(rustix::fs::openat(dir, name, flags, Mode::empty())?))
 }
 
+/// Whether a content of this size is wanted, so that its bytes are kept.
+pub(super) type Wanted<'a> = &'a (dyn Fn(&BlobId, u64) -> bool + Sync);
+
 /// Reads and hashes a file; an error if it is not the same before, during and after. `buffer` is room to
 /// read in, kept from file to file: fresh memory costs page faults each time.
 pub(super) fn read(
@@ -66,7 +48,7 @@ pub(super) fn read(
     dir: impl AsFd,
     spot: &Spot,
     stamp: &Stamp,
-    (keeper, buffer): (&Keeper, &mut Vec<u8>),
+    (wanted, buffer): (Wanted<'_>, &mut Vec<u8>),
 ) -> Result<Content, ScanError> {
     let changed = || ScanError::Changed { layer: layer.to_string(), path: spot.path() };
     let failed = |error: io::Error| ScanError::io(layer, "read", &spot.path(), error);
@@ -77,7 +59,7 @@ pub(super) fn read(
             _ => failed(error),
         })?;
     let content = if stamp.size <= SMALL_BYTES {
-        read_small(&mut file, stamp.size, keeper, buffer)
+        read_small(&mut file, stamp.size, wanted, buffer)
     } else {
         read_large(&mut file, stamp.size, buffer)
     };
@@ -89,7 +71,7 @@ pub(super) fn read(
 }
 
 /// One read where the file is as it was listed: it fills less than the room for one byte more.
-fn read_small(file: &mut File, size: u64, keeper: &Keeper, buffer: &mut Vec<u8>) -> io::Result<Content> {
+fn read_small(file: &mut File, size: u64, wanted: Wanted<'_>, buffer: &mut Vec<u8>) -> io::Result<Content> {
     let room = size as usize + 1;
     if buffer.len() < room {
         buffer.resize(room, 0);
@@ -103,8 +85,8 @@ fn read_small(file: &mut File, size: u64, keeper: &Keeper, buffer: &mut Vec<u8>)
         }
     }
     let bytes = &buffer[..length];
-    let kept = (size > 0 && keeper.takes(size)).then(|| bytes.into());
-    Ok(Content { blob: BlobId::of(bytes), kept, read: Some(length as u64) })
+    let blob = BlobId::of(bytes);
+    Ok(Content { blob, bytes: wanted(&blob, size).then(|| bytes.into()), read: Some(length as u64) })
 }
 
 fn read_large(file: &mut File, size: u64, buffer: &mut Vec<u8>) -> io::Result<Content> {
@@ -125,7 +107,7 @@ fn read_large(file: &mut File, size: u64, buffer: &mut Vec<u8>) -> io::Result<Co
         }
         read += count as u64;
     }
-    Ok(Content { blob: BlobId(hasher.finalize().into()), kept: None, read: Some(read) })
+    Ok(Content { blob: BlobId(hasher.finalize().into()), bytes: None, read: Some(read) })
 }
 
 #[cfg(test)]
@@ -143,7 +125,7 @@ mod tests {
         change(&path);
         let spot = Spot { dir: dir.path().into(), name: OsStr::new("busy").into() };
         let opened = File::open(dir.path()).unwrap();
-        read(&"app".parse().unwrap(), &opened, &spot, &stamp, (&Keeper::new(0), &mut Vec::new()))
+        read(&"app".parse().unwrap(), &opened, &spot, &stamp, (&|_, _| false, &mut Vec::new()))
     }
 
     #[test]
@@ -170,14 +152,5 @@ mod tests {
             );
         }
         assert_eq!(read_after(|_| {}).unwrap().blob, BlobId::of(b"as listed"));
-    }
-
-    #[test]
-    fn most_of_what_is_kept_in_memory_is_tiny_files() {
-        let keeper = Keeper::new(10 * TINY_BYTES);
-        assert!(keeper.takes(TINY_BYTES + 1));
-        assert!(!keeper.takes(TINY_BYTES + 1), "the rest is for tiny ones");
-        let tiny = (0..20).filter(|_| keeper.takes(TINY_BYTES)).count();
-        assert_eq!(tiny, 8);
     }
 }

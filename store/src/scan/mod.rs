@@ -4,6 +4,7 @@
 //! stat cache knows is not read at all. Order, umask, owner, times and locale leave no trace. A file that
 //! changes while it is read is an error, because its bytes would belong to no moment.
 
+mod ahead;
 mod cache;
 mod content;
 mod error;
@@ -11,7 +12,7 @@ mod links;
 mod walk;
 
 use std::collections::HashMap;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -20,8 +21,10 @@ use rayon::prelude::*;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+pub use ahead::Ahead;
+use ahead::{Frames, Framing};
 use cache::StatCache;
-use content::{Content, Keeper};
+use content::{Content, Wanted};
 pub use error::ScanError;
 pub use links::dangling;
 use walk::{Found, FoundKind, Spot};
@@ -29,13 +32,13 @@ use walk::{Found, FoundKind, Spot};
 use crate::blob::BlobSource;
 use crate::digest::{BlobId, TreeId};
 use crate::name::Name;
+use crate::pack::FrameBytes;
 use crate::path::check_link;
 use crate::push::LayerContent;
 use crate::tree::{Entry, Kind, Tree};
 
-/// Bytes of small contents kept in memory between hashing and packing, so that they are read once: a push
-/// stays below 256 MiB with them.
-pub const KEEP_BYTES_DEFAULT: u64 = 80 << 20;
+/// Bytes of files that are read while those before them are compressed: twice this is in memory at a time.
+const BATCH_BYTES: u64 = 32 << 20;
 /// Files of one directory that a thread reads at a time: below that, handing them out costs more than it saves.
 const FILES_PER_TURN: usize = 32;
 
@@ -66,18 +69,10 @@ pub struct Mapping {
 }
 
 /// How to scan.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ScanOptions {
     /// Where stat caches are kept; without it every file is read.
     pub cache_dir: Option<PathBuf>,
-    /// Bytes of contents that may stay in memory for packing.
-    pub keep_bytes: u64,
-}
-
-impl Default for ScanOptions {
-    fn default() -> Self {
-        Self { cache_dir: None, keep_bytes: KEEP_BYTES_DEFAULT }
-    }
 }
 
 /// What a scan did.
@@ -115,10 +110,10 @@ impl ScannedLayer {
     }
 }
 
-/// The contents of a scanned layer: kept in memory, or where they were found.
+/// The contents of a scanned layer: where they were found, and the frames made of them already.
 #[derive(Debug, Default)]
 pub struct ScannedSource {
-    kept: HashMap<BlobId, Box<[u8]>>,
+    frames: Frames,
     files: Vec<(BlobId, Spot)>,
     /// The first file with each content; made when one is asked for, which a layer that the store has never is.
     first: OnceLock<HashMap<BlobId, usize>>,
@@ -136,26 +131,65 @@ impl ScannedSource {
 
 impl BlobSource for ScannedSource {
     fn open(&self, blob: &BlobId, _size: u64) -> io::Result<Box<dyn Read + '_>> {
-        if let Some(bytes) = self.kept.get(blob) {
-            return Ok(Box::new(Cursor::new(bytes)));
-        }
         match self.spot(blob) {
             Some(spot) => Ok(Box::new(content::open(CWD, spot.path().as_os_str())?)),
             None => Err(io::Error::new(io::ErrorKind::NotFound, "it is not in the scanned layer")),
         }
     }
 
-    fn in_memory(&self, blob: &BlobId) -> Option<&[u8]> {
-        self.kept.get(blob).map(AsRef::as_ref)
+    fn frame(&self, blobs: &[(BlobId, u64)], level: i32) -> Option<FrameBytes> {
+        self.frames.of(blobs, level)
     }
 }
 
 /// Scans a layer.
 pub fn scan(source: &LayerSource, options: &ScanOptions) -> Result<ScannedLayer, ScanError> {
+    scan_with(source, options, |found, read| {
+        let nothing = |_: &BlobId, _| false;
+        Ok((read.contents(found, &nothing)?, Frames::default()))
+    })
+}
+
+/// Scans a layer, and compresses what a push will have to store while it is read.
+pub fn scan_ahead(
+    source: &LayerSource,
+    options: &ScanOptions,
+    ahead: &mut Ahead,
+) -> Result<ScannedLayer, ScanError> {
+    scan_with(source, options, |found, read| {
+        let mut framing = Framing::new(ahead);
+        let mut all = Vec::with_capacity(found.len());
+        for batch in batches(found) {
+            let closed = framing.take_closed();
+            let wanted = |blob: &BlobId, size| framing.ahead().wants(blob, size);
+            let (frames, contents) =
+                rayon::join(|| framing.compress(closed), || read.contents(batch, &wanted));
+            framing.keep(frames);
+            let mut contents = contents?;
+            for (found, content) in batch.iter().zip(&mut contents) {
+                if let (FoundKind::File { stamp, .. }, Some(content)) = (&found.kind, content) {
+                    framing.add(content.blob, stamp.size, content.bytes.take());
+                }
+            }
+            all.append(&mut contents);
+        }
+        Ok((all, framing.finish()))
+    })
+}
+
+/// The content of each file, in the order in which they were found, and the frames made of them.
+type Contents = (Vec<Option<Content>>, Frames);
+
+fn scan_with(
+    source: &LayerSource,
+    options: &ScanOptions,
+    contents: impl FnOnce(&[Found], &Reading<'_>) -> Result<Contents, ScanError>,
+) -> Result<ScannedLayer, ScanError> {
     let cache = StatCache::load(options.cache_dir.as_deref(), source);
-    let (found, left_out) = walk::walk(source)?;
-    let keeper = Keeper::new(options.keep_bytes);
-    let contents = contents(source, &found, &cache, &keeper)?;
+    let (mut found, left_out) = walk::walk(source)?;
+    // Each mapping is in order: a sort that notices has little to do.
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    let (contents, frames) = contents(&found, &Reading { layer: &source.name, cache: &cache })?;
     let counters = count(&contents);
     cache.save(
         found.iter().zip(&contents).filter_map(|(found, content)| match (&found.kind, content) {
@@ -164,50 +198,70 @@ pub fn scan(source: &LayerSource, options: &ScanOptions) -> Result<ScannedLayer,
         }),
         counters,
     );
-    let (entries, source_of) = entries(source, found, contents)?;
+    let (entries, files) = entries(source, found, contents)?;
+    let source_of = ScannedSource { frames, files, first: OnceLock::new() };
     let tree = Tree::from_entries(entries).map_err(|error| ScanError::tree(source, error))?;
     let (id, dangling) = rayon::join(|| tree.id(), || dangling(&tree));
     let warnings = dangling.iter().map(|(at, to)| links::warning(&source.name, at, to)).collect();
     Ok(ScannedLayer { id, tree, source: source_of, warnings, left_out, counters })
 }
 
-/// The content of each file, in the order of `found`.
-fn contents(
-    source: &LayerSource,
-    found: &[Found],
-    cache: &StatCache,
-    keeper: &Keeper,
-) -> Result<Vec<Option<Content>>, ScanError> {
-    let in_dir = |dir: &[Found]| {
-        let read = DirContents { layer: &source.name, cache, keeper, dir: OnceLock::new() };
-        dir.par_iter()
-            .with_min_len(FILES_PER_TURN)
-            .map_init(Vec::new, |buffer, found| read.content(found, buffer))
-            .collect::<Result<Vec<_>, _>>()
-    };
-    let of_dirs: Vec<_> = found
-        .par_chunk_by(|a, b| Arc::ptr_eq(&a.source.dir, &b.source.dir))
-        .map(in_dir)
-        .collect::<Result<_, _>>()?;
-    Ok(of_dirs.into_iter().flatten().collect())
+/// Neighbours whose bytes together are about [`BATCH_BYTES`].
+fn batches(mut found: &[Found]) -> impl Iterator<Item = &[Found]> {
+    std::iter::from_fn(move || {
+        let mut total = 0;
+        let more = |found: &&Found| {
+            let before = total;
+            total += found.size();
+            before < BATCH_BYTES
+        };
+        let (batch, rest) = found.split_at(found.iter().take_while(more).count());
+        found = rest;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+/// How a layer's files are read.
+struct Reading<'a> {
+    layer: &'a Name,
+    cache: &'a StatCache,
+}
+
+impl Reading<'_> {
+    /// The content of each file, in the order of `found`; with its bytes if it is wanted.
+    fn contents(&self, found: &[Found], wanted: Wanted<'_>) -> Result<Vec<Option<Content>>, ScanError> {
+        let in_dir = |dir: &[Found]| {
+            let read = DirContents { layer: self.layer, cache: self.cache, wanted, dir: OnceLock::new() };
+            dir.par_iter()
+                .with_min_len(FILES_PER_TURN)
+                .map_init(Vec::new, |buffer, found| read.content(found, buffer))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let of_dirs: Vec<_> = found
+            .par_chunk_by(|a, b| Arc::ptr_eq(&a.source.dir, &b.source.dir))
+            .map(in_dir)
+            .collect::<Result<_, _>>()?;
+        Ok(of_dirs.into_iter().flatten().collect())
+    }
 }
 
 /// Reads the contents of one directory's files, which is opened if any of them has to be read.
 struct DirContents<'a> {
     layer: &'a Name,
     cache: &'a StatCache,
-    keeper: &'a Keeper,
+    wanted: Wanted<'a>,
     dir: OnceLock<rustix::io::Result<OwnedFd>>,
 }
 
 impl DirContents<'_> {
     fn content(&self, found: &Found, buffer: &mut Vec<u8>) -> Result<Option<Content>, ScanError> {
         let FoundKind::File { stamp, .. } = &found.kind else { return Ok(None) };
-        if let Some(blob) = self.cache.blob(stamp) {
-            return Ok(Some(Content { blob, kept: None, read: None }));
+        // What is known but wanted will be read anyway.
+        if let Some(blob) = self.cache.blob(stamp).filter(|blob| !(self.wanted)(blob, stamp.size)) {
+            return Ok(Some(Content { blob, bytes: None, read: None }));
         }
         let dir = self.open(&found.source.dir)?;
-        content::read(self.layer, dir, &found.source, stamp, (self.keeper, buffer)).map(Some)
+        content::read(self.layer, dir, &found.source, stamp, (self.wanted, buffer)).map(Some)
     }
 
     fn open(&self, path: &Path) -> Result<&OwnedFd, ScanError> {
@@ -238,16 +292,13 @@ fn entries(
     source: &LayerSource,
     found: Vec<Found>,
     contents: Vec<Option<Content>>,
-) -> Result<(Vec<Entry>, ScannedSource), ScanError> {
+) -> Result<(Vec<Entry>, Vec<(BlobId, Spot)>), ScanError> {
     let mut entries = Vec::with_capacity(found.len());
-    let mut contents_of = ScannedSource { files: Vec::with_capacity(found.len()), ..Default::default() };
+    let mut files = Vec::with_capacity(found.len());
     for (found, content) in found.into_iter().zip(contents) {
         let kind = match (found.kind, content) {
             (FoundKind::File { stamp, executable }, Some(content)) => {
-                match content.kept {
-                    Some(bytes) => drop(contents_of.kept.entry(content.blob).or_insert(bytes)),
-                    None => contents_of.files.push((content.blob, found.source)),
-                }
+                files.push((content.blob, found.source));
                 Kind::File { size: stamp.size, blob: content.blob, executable }
             }
             (FoundKind::Link(target), _) => {
@@ -258,13 +309,11 @@ fn entries(
         };
         entries.push(Entry { path: found.path, kind });
     }
-    Ok((merge(entries), contents_of))
+    Ok((merge(entries), files))
 }
 
 /// A directory that is empty in one mapping and filled by another is not empty.
 fn merge(mut entries: Vec<Entry>) -> Vec<Entry> {
-    // Each mapping is in order: a sort that notices has little to do.
-    entries.sort_by(|a, b| a.path.cmp(&b.path));
     let filled: Vec<bool> = entries
         .iter()
         .zip(entries.iter().skip(1).map(Some).chain([None]))

@@ -23,6 +23,16 @@ pub(super) struct Found {
     pub(super) kind: FoundKind,
 }
 
+impl Found {
+    /// Bytes of a file; nothing else has any.
+    pub(super) const fn size(&self) -> u64 {
+        match self.kind {
+            FoundKind::File { stamp, .. } => stamp.size,
+            FoundKind::Link(_) | FoundKind::EmptyDir => 0,
+        }
+    }
+}
+
 /// Where something was found. Neighbours share their directory, so that it is named, and opened, once.
 #[derive(Debug, Clone)]
 pub(super) struct Spot {

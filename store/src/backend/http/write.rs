@@ -16,9 +16,9 @@ use tokio::time::timeout;
 use super::HttpBackend;
 use super::effort::Effort;
 use super::request::{Fault, asked_pause, unanswered};
-use crate::backend::spool::Spool;
 use crate::backend::wire::{ACCESS_HEADER, List, Refusal, WRITE_HEADER, WRITE_OVER};
 use crate::backend::{Access, BackendError, Key, Listed, Put, Upload};
+use crate::spool::Spool;
 
 /// Bytes of an upload that are read at a time.
 const CHUNK_BYTES: usize = 256 << 10;

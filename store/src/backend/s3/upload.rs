@@ -8,8 +8,8 @@ use object_store::path::Path;
 use object_store::{Attributes, PutMode, PutMultipartOptions};
 
 use super::{S3Backend, immutable};
-use crate::backend::spool::Spool;
 use crate::backend::{Access, Backend, BackendError, Key, Put, Upload};
+use crate::spool::Spool;
 
 /// Bytes of a part, and of what is sent whole: above the least that S3 takes for a part (5 MiB).
 const PART_BYTES: u64 = 8 << 20;
