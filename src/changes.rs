@@ -59,8 +59,9 @@ impl Changes {
     }
 }
 
-/// Reading is no change; that a file was written and closed is, and tells that an agent let go of its lock.
-fn is_a_change(event: &notify::Result<notify::Event>) -> bool {
+/// Whether an event is worth another look. Reading is no change: who looks would be woken by its own look, for
+/// ever. That a file was written and closed is one, and tells that an agent let go of its lock.
+pub(crate) fn is_a_change(event: &notify::Result<notify::Event>) -> bool {
     match event {
         Err(_) => true,
         Ok(event) => match event.kind {
@@ -68,5 +69,23 @@ fn is_a_change(event: &notify::Result<notify::Event>) -> bool {
             EventKind::Access(_) => false,
             _ => true,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::Event;
+
+    use super::*;
+
+    #[test]
+    fn looking_wakes_nobody_and_every_change_does() {
+        let is = |kind| is_a_change(&Ok(Event::new(kind)));
+        let reading =
+            [AccessKind::Open(AccessMode::Any), AccessKind::Read, AccessKind::Close(AccessMode::Read)];
+        assert!(reading.into_iter().all(|kind| !is(EventKind::Access(kind))));
+        assert!(is(EventKind::Access(AccessKind::Close(AccessMode::Write))));
+        assert!(is(EventKind::Create(notify::event::CreateKind::File)) && is(EventKind::Any));
+        assert!(is_a_change(&Err(notify::Error::generic("an overflow"))));
     }
 }

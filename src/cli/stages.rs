@@ -9,6 +9,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::progress::Progress;
 use super::report::{Report, Tone};
+use crate::changes::is_a_change;
 use crate::disk::{Disk, RealDisk};
 use crate::layout::AppDir;
 use crate::record::fetching::Fetching;
@@ -53,9 +54,11 @@ pub async fn told<T>(
     work: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
     let (changed, mut changes) = channel(1);
-    let mut watcher = notify::recommended_watcher(move |_| {
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // One waiting event says all there is to say: look again.
-        let _ = changed.try_send(());
+        if is_a_change(&event) {
+            let _ = changed.try_send(());
+        }
     })
     .map_err(unwatched)?;
     let journal = dir.journal();

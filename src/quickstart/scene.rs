@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use notify::{RecursiveMode, Watcher};
 
 use super::{QuickstartError, program};
+use crate::changes::is_a_change;
 use crate::config::HostConfig;
 use crate::host::Host;
 use crate::layout::Root;
@@ -118,9 +119,11 @@ impl Scene {
     pub fn wait_for_agent(&self) -> Result<(), QuickstartError> {
         let root = self.dir.join(".landfall");
         let (changed, changes) = mpsc::channel();
-        let watcher = notify::recommended_watcher(move |_| {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // The receiver is gone once the wait is over.
-            let _ = changed.send(());
+            if is_a_change(&event) {
+                let _ = changed.send(());
+            }
         });
         let mut watcher = watcher.map_err(|error| QuickstartError::CleanUp(error.to_string()))?;
         watcher
