@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+#[path = "../store/tests/common/faulty_http.rs"]
+mod faulty_http;
 mod support;
 
 use std::fs::File;
@@ -12,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use faulty_http::{Fault, Server};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
@@ -223,4 +226,38 @@ fn a_reader_that_goes_away_ends_it() {
 fn interrupt(child: &Child) {
     rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT)
         .unwrap();
+}
+
+#[test]
+fn a_fetch_shows_a_bar_with_bytes_rate_and_time_left_and_leaves_none_of_it() {
+    let host = Host::new("prod", "");
+    let mut source = Source::sleeper("large");
+    for number in 0..4u8 {
+        // Contents that do not compress, each a frame of its own.
+        let mut bytes = vec![0; 2 << 20];
+        fill_with_noise(number, &mut bytes);
+        source = source.with(&format!("app/{number}"), &bytes);
+    }
+    let artifact = host.pack_next(source.path());
+    let server = Server::of(&host.root().join("store"));
+    let url = server.url();
+    server.misbehave(|request| match request.path.ends_with(".lfp") {
+        true => Fault::Slow(32 << 10, Duration::from_millis(50)),
+        false => Fault::None,
+    });
+    let release = ["release", &artifact, "--app", "web", "--env", "prod", "--store", &url, "--skip-pm2"];
+    let mut terminal = Terminal::run(&host.landfall(&release), 24, 80);
+    let shown = terminal.wait_for("left");
+    let line = shown.lines().find(|line| line.contains("left")).unwrap();
+    for part in ["fetching", "━", "─", " MB of 8.4 MB", "/s, "] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    server.misbehave(|_| Fault::None);
+    assert_eq!(terminal.ended(), Some(0), "{}", terminal.text());
+    assert!(!terminal.text().contains("left"), "{}", terminal.text());
+    assert!(!host.app("web", "prod").join("fetching").exists());
+}
+
+fn fill_with_noise(seed: u8, bytes: &mut [u8]) {
+    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(bytes);
 }

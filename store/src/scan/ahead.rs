@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use rayon::prelude::*;
 
 use crate::backend::Access;
@@ -21,7 +22,7 @@ use crate::pack::frames::{FrameEncoder, is_closed, is_large};
 use crate::spool;
 
 /// Bytes of frames kept in memory; more go to a file. With them a push stays below 256 MiB.
-const MEMORY_BYTES: u64 = 64 << 20;
+const MEMORY_BYTES: u64 = 32 << 20;
 
 /// What a push will have to store, as far as that is known before it: layer after layer, in an artifact's order.
 pub struct Ahead {
@@ -44,7 +45,7 @@ impl Ahead {
 }
 
 /// A content with its bytes.
-type Loaded = (BlobId, Box<[u8]>);
+type Loaded = (BlobId, Bytes);
 
 /// The frames of one layer, as its contents come in the order of its tree.
 pub(super) struct Framing<'a> {
@@ -66,7 +67,7 @@ impl<'a> Framing<'a> {
     }
 
     /// The next content of the layer, with its bytes if they were kept.
-    pub(super) fn add(&mut self, blob: BlobId, size: u64, bytes: Option<Box<[u8]>>) {
+    pub(super) fn add(&mut self, blob: BlobId, size: u64, bytes: Option<Bytes>) {
         if size == 0 || !self.ahead.settled.insert(blob) {
             return;
         }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 
+use bytes::{Bytes, BytesMut};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -17,6 +18,8 @@ use crate::name::Name;
 
 /// Read at a time from a large file.
 const CHUNK_BYTES: usize = 1 << 20;
+/// Small files are read into buffers of this size, one behind the other.
+const BUFFER_BYTES: usize = 256 << 10;
 /// Files up to this size are read in one piece: what fits into a frame.
 const SMALL_BYTES: u64 = FRAME_RAW_BYTES_MAX as u64;
 /// Larger files are hashed by several threads.
@@ -27,7 +30,7 @@ const PARALLEL_HASH_BYTES: u64 = 16 << 20;
 pub(super) struct Content {
     pub(super) blob: BlobId,
     /// Its bytes, if they were wanted.
-    pub(super) bytes: Option<Box<[u8]>>,
+    pub(super) bytes: Option<Bytes>,
     /// Bytes that were read; `None`: the stat cache knew it.
     pub(super) read: Option<u64>,
 }
@@ -48,7 +51,7 @@ pub(super) fn read(
     dir: impl AsFd,
     spot: &Spot,
     stamp: &Stamp,
-    (wanted, buffer): (Wanted<'_>, &mut Vec<u8>),
+    (wanted, buffer): (Wanted<'_>, &mut BytesMut),
 ) -> Result<Content, ScanError> {
     let changed = || ScanError::Changed { layer: layer.to_string(), path: spot.path() };
     let failed = |error: io::Error| ScanError::io(layer, "read", &spot.path(), error);
@@ -71,11 +74,12 @@ pub(super) fn read(
 }
 
 /// One read where the file is as it was listed: it fills less than the room for one byte more.
-fn read_small(file: &mut File, size: u64, wanted: Wanted<'_>, buffer: &mut Vec<u8>) -> io::Result<Content> {
+fn read_small(file: &mut File, size: u64, wanted: Wanted<'_>, buffer: &mut BytesMut) -> io::Result<Content> {
     let room = size as usize + 1;
-    if buffer.len() < room {
-        buffer.resize(room, 0);
+    if buffer.capacity() < room {
+        *buffer = BytesMut::with_capacity(room.max(BUFFER_BYTES));
     }
+    buffer.resize(room, 0);
     let mut length = 0;
     while length < room {
         let count = file.read(&mut buffer[length..room])?;
@@ -84,12 +88,13 @@ fn read_small(file: &mut File, size: u64, wanted: Wanted<'_>, buffer: &mut Vec<u
             break;
         }
     }
-    let bytes = &buffer[..length];
-    let blob = BlobId::of(bytes);
-    Ok(Content { blob, bytes: wanted(&blob, size).then(|| bytes.into()), read: Some(length as u64) })
+    let blob = BlobId::of(&buffer[..length]);
+    // What is wanted keeps its place in the buffer; the next file is read behind it.
+    let bytes = wanted(&blob, size).then(|| buffer.split_to(length).freeze());
+    Ok(Content { blob, bytes, read: Some(length as u64) })
 }
 
-fn read_large(file: &mut File, size: u64, buffer: &mut Vec<u8>) -> io::Result<Content> {
+fn read_large(file: &mut File, size: u64, buffer: &mut BytesMut) -> io::Result<Content> {
     let mut hasher = blake3::Hasher::new();
     if buffer.len() < CHUNK_BYTES {
         buffer.resize(CHUNK_BYTES, 0);
@@ -125,7 +130,7 @@ mod tests {
         change(&path);
         let spot = Spot { dir: dir.path().into(), name: OsStr::new("busy").into() };
         let opened = File::open(dir.path()).unwrap();
-        read(&"app".parse().unwrap(), &opened, &spot, &stamp, (&|_, _| false, &mut Vec::new()))
+        read(&"app".parse().unwrap(), &opened, &spot, &stamp, (&|_, _| false, &mut BytesMut::new()))
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use bytes::BytesMut;
 use rayon::prelude::*;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -38,8 +39,8 @@ use crate::push::LayerContent;
 use crate::tree::{Entry, Kind, Tree};
 
 /// Bytes of files that are read while those before them are compressed: twice this is in memory at a time.
-const BATCH_BYTES: u64 = 32 << 20;
-/// Files of one directory that a thread reads at a time: below that, handing them out costs more than it saves.
+const BATCH_BYTES: u64 = 16 << 20;
+/// Neighbours that a thread reads at a time: below that, handing them out costs more than it saves.
 const FILES_PER_TURN: usize = 32;
 
 /// Where a layer's files come from.
@@ -230,49 +231,44 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// The content of each file, in the order of `found`; with its bytes if it is wanted.
     fn contents(&self, found: &[Found], wanted: Wanted<'_>) -> Result<Vec<Option<Content>>, ScanError> {
-        let in_dir = |dir: &[Found]| {
-            let read = DirContents { layer: self.layer, cache: self.cache, wanted, dir: OnceLock::new() };
-            dir.par_iter()
-                .with_min_len(FILES_PER_TURN)
-                .map_init(Vec::new, |buffer, found| read.content(found, buffer))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let of_dirs: Vec<_> = found
-            .par_chunk_by(|a, b| Arc::ptr_eq(&a.source.dir, &b.source.dir))
-            .map(in_dir)
-            .collect::<Result<_, _>>()?;
-        Ok(of_dirs.into_iter().flatten().collect())
+        let reader =
+            || Reader { layer: self.layer, cache: self.cache, wanted, dir: None, buffer: BytesMut::new() };
+        found.par_iter().with_min_len(FILES_PER_TURN).map_init(reader, Reader::content).collect()
     }
 }
 
-/// Reads the contents of one directory's files, which is opened if any of them has to be read.
-struct DirContents<'a> {
+/// Reads files in the order of the tree, with the directory of the last one open.
+struct Reader<'a> {
     layer: &'a Name,
     cache: &'a StatCache,
     wanted: Wanted<'a>,
-    dir: OnceLock<rustix::io::Result<OwnedFd>>,
+    dir: Option<(&'a Arc<Path>, OwnedFd)>,
+    buffer: BytesMut,
 }
 
-impl DirContents<'_> {
-    fn content(&self, found: &Found, buffer: &mut Vec<u8>) -> Result<Option<Content>, ScanError> {
+impl<'a> Reader<'a> {
+    fn content(&mut self, found: &'a Found) -> Result<Option<Content>, ScanError> {
         let FoundKind::File { stamp, .. } = &found.kind else { return Ok(None) };
         // What is known but wanted will be read anyway.
         if let Some(blob) = self.cache.blob(stamp).filter(|blob| !(self.wanted)(blob, stamp.size)) {
             return Ok(Some(Content { blob, bytes: None, read: None }));
         }
-        let dir = self.open(&found.source.dir)?;
-        content::read(self.layer, dir, &found.source, stamp, (self.wanted, buffer)).map(Some)
+        let dir = match self.dir.take() {
+            Some((path, dir)) if Arc::ptr_eq(path, &found.source.dir) => dir,
+            _ => self.open(&found.source.dir)?,
+        };
+        let (_, dir) = self.dir.insert((&found.source.dir, dir));
+        content::read(self.layer, dir, &found.source, stamp, (self.wanted, &mut self.buffer)).map(Some)
     }
 
-    fn open(&self, path: &Path) -> Result<&OwnedFd, ScanError> {
+    fn open(&self, path: &Path) -> Result<OwnedFd, ScanError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match self.dir.get_or_init(|| rustix::fs::open(path, flags, Mode::empty())) {
-            Ok(dir) => Ok(dir),
-            Err(Errno::NOENT | Errno::NOTDIR) => {
-                Err(ScanError::Changed { layer: self.layer.to_string(), path: path.to_owned() })
+        rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT | Errno::NOTDIR => {
+                ScanError::Changed { layer: self.layer.to_string(), path: path.to_owned() }
             }
-            Err(errno) => Err(ScanError::io(self.layer, "open", path, (*errno).into())),
-        }
+            errno => ScanError::io(self.layer, "open", path, errno.into()),
+        })
     }
 }
 
