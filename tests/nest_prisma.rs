@@ -301,3 +301,195 @@ fn evidence(site: &Site, parts: &[&str]) {
     }
     assert!(!told.out.contains(SECRET), "{}", told.out);
 }
+
+#[test]
+fn direct_stays_in_the_foreground_and_each_flag_leaves_out_or_replaces_what_it_says() {
+    let site = Site::new("dev");
+    let first = site.archive("1.0.0");
+    let arguments = ["release", "--archive", &first, "--env", "dev", "--start-mode", "direct"];
+    let mut child =
+        site.host.landfall(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let mut lines = out.lines().map(Result::unwrap);
+    let said = lines.find(|line| line.contains("Nest application successfully started"));
+    if said.is_none() {
+        let mut why = String::new();
+        std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut why).unwrap();
+        panic!("the app's own lines never came: {why}");
+    }
+    site.assert_serves("1.0.0", 1);
+    assert_eq!(site.get("/health")["harbour"], "Port Askaig (dev)");
+    assert_eq!(site.steps(), ["install", "generate", "migrate"]);
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    wait::wait_for("Ctrl-C ends the app", LIMIT, || child.try_wait().unwrap());
+    assert!(site.host.serving(APP, "dev").is_empty());
+
+    // From here on with dependencies that are no release's own: beside the releases, where Node looks for them, too.
+    let installed = site.current().join("node_modules");
+    std::fs::rename(installed, site.host.app(APP, "dev").join("node_modules")).unwrap();
+    let second = site.archive("1.1.0");
+    let bare = ["--skip-install", "--skip-migration", "--skip-pm2"];
+    let said = site.release(&second, &bare);
+    said.expect_code(0);
+    assert!(said.err.contains("steps left out: install, migrate"), "{}", said.err);
+    assert_eq!(site.steps(), ["generate"]);
+    assert!(site.release_name().starts_with("1.1.0-") && site.host.serving(APP, "dev").is_empty());
+    assert_eq!(site.host.attempts(APP).last().unwrap()["result"], "Unverified");
+    assert!(!site.current().join("node_modules").exists());
+
+    // Now with the migration, other env files, and started.
+    site.host.write("base.env", "HARBOUR_TIDES=south\nHARBOUR_NAME=unused\n");
+    let other = site.host.dir.join("other.db");
+    let local = format!(
+        "HARBOUR_NAME=\"Port Ellen\"\nPORT={}\nDATABASE_URL=file:{}\n",
+        site.port.number,
+        other.display()
+    );
+    site.host.write("local.env", &local);
+    let files = ["--env-file", "base.env", "--env-local-file", "local.env", "--skip-install"];
+    site.release(&second, &[&files[..], &["--start-mode", "direct", "--detach"]].concat()).expect_code(0);
+    assert_eq!(site.steps(), ["generate", "migrate"]);
+    site.assert_serves("1.1.0", 1);
+    assert!(other.is_file(), "the migration took the same database as the app");
+    let env = &site.get("/env")["env"];
+    assert_eq!((&env["HARBOUR_NAME"], &env["HARBOUR_TIDES"]), (&"Port Ellen".into(), &"south".into()));
+    assert_eq!(env["HARBOUR_DOMAIN"], Value::Null, "nothing is left of the layer in the archive");
+    assert_eq!(env["HARBOUR_TOKEN"], Value::Null);
+}
+
+/// Members of an archive, without landfall's own and directories.
+fn members(archive: &Path) -> BTreeSet<String> {
+    let listed = std::process::Command::new("tar").arg("-tzf").arg(archive).output().unwrap();
+    let text = String::from_utf8(listed.stdout).unwrap();
+    let files = text.lines().filter(|line| !line.starts_with(".landfall/") && !line.ends_with('/'));
+    files.map(str::to_owned).collect()
+}
+
+/// One file of an archive.
+fn member(archive: &Path, name: &str) -> String {
+    let read = std::process::Command::new("tar").arg("-xzOf").arg(archive).arg(name).output().unwrap();
+    String::from_utf8(read.stdout).unwrap()
+}
+
+#[test]
+fn pack_builds_for_its_environment_and_makes_a_light_archive_with_the_usual_name() {
+    let app = nest_app::built();
+    let host = Host::new("prod", "").with_programs(tools::pnpm());
+    let (workshop, _lock) = app.workshop();
+    let workshop = workshop.to_string_lossy();
+    let out = host.dir.join("out/");
+    let pack = |more: &[&str]| {
+        let out = out.to_string_lossy();
+        let said = host.run(&[&["pack", &*workshop, "--archive", &*out], more].concat());
+        said.expect_code(0);
+        let name = said.err.lines().find_map(|line| line.strip_prefix("archive: ")).unwrap();
+        PathBuf::from(name)
+    };
+    for (environment, kind) in [("dev", "development"), ("staging", "production"), ("prod", "production")] {
+        let version = format!("2.0.0-{environment}");
+        let archive =
+            pack(&["--env", environment, "--version", &version, "--time", "11-20-14-05", "--move-version"]);
+        assert_eq!(archive, out.join(format!("backend-v{version}-11-20-14-05.tgz")));
+        let build = member(&archive, "dist/backend/build.json");
+        assert_eq!(build, format!("{{\"kind\":\"{kind}\",\"environment\":\"{environment}\"}}\n"));
+        let maps = members(&archive).iter().any(|file| file.ends_with(".js.map"));
+        assert_eq!(maps, environment == "dev");
+        let layers = [format!(".env.{environment}"), format!(".env.{environment}.local")];
+        let found = members(&archive);
+        let envs: BTreeSet<&String> = found.iter().filter(|file| file.starts_with(".env")).collect();
+        assert_eq!(envs, layers.iter().collect(), "the layers of another environment");
+    }
+
+    // The default version is that of package.json, the default time is now.
+    let archive = pack(&["--env", "prod", "--no-build", "--move-version"]);
+    let name = archive.file_name().unwrap().to_string_lossy().into_owned();
+    let time = name.strip_prefix("backend-v1.0.0-").and_then(|rest| rest.strip_suffix(".tgz")).unwrap();
+    assert!(time.parse::<landfall::archive::Stamp>().is_ok(), "{name}");
+
+    let found = members(&archive);
+    let light = |file: &str| {
+        file.starts_with("dist/backend/")
+            || file.starts_with("prisma/schema/")
+            || file.starts_with(".env.prod")
+            || ["package.json", "pnpm-lock.yaml", "prisma.config.ts", "ecosystem.config.cjs"].contains(&file)
+    };
+    assert!(found.iter().all(|file| light(file)), "{found:#?}");
+    assert!(found.contains("prisma/schema/migrations/20260105090000_berths/migration.sql"), "{found:#?}");
+    let manifest: Value = serde_json::from_str(&member(&archive, "package.json")).unwrap();
+    assert_eq!(manifest["scripts"], Value::Null, "it was made from package.production.json");
+    assert_eq!(manifest["version"], "1.0.0");
+}
+
+/// A spoiled copy of the example cannot be packed for `prod`: the command's status, and what it says.
+#[track_caller]
+fn refused(host: &Host, spoil: impl FnOnce(&Path), says: &str) {
+    let dir = tempfile::tempdir_in(&host.dir).unwrap();
+    let source = nest_app::built().copy(dir.path());
+    spoil(&source);
+    let said = host.run(&["pack", &source.to_string_lossy(), "--no-build", "--env", "prod"]);
+    said.expect_code(3);
+    assert!(said.err.contains(says), "no `{says}` in {}", said.err);
+    assert!(said.err.contains("hint: "), "{}", said.err);
+}
+
+#[test]
+fn every_trap_of_the_old_scripts_is_refused_before_anything_is_touched() {
+    let app = nest_app::built();
+    let host = Host::new("prod", "");
+    let link = |target: &str, at: PathBuf| std::os::unix::fs::symlink(target, at).unwrap();
+
+    // An env file linked to itself.
+    let to_itself = |source: &Path| {
+        std::fs::remove_file(source.join(".env.prod")).unwrap();
+        link(".env.prod", source.join(".env.prod"));
+    };
+    refused(&host, to_itself, "leads back to itself");
+    // This machine's node_modules.
+    let modules = |source: &Path| {
+        std::fs::create_dir_all(source.join("dist/backend/node_modules/ms")).unwrap();
+        std::fs::write(source.join("dist/backend/node_modules/ms/index.js"), "1").unwrap();
+    };
+    refused(&host, modules, "node_modules, but the step `install` installs dependencies on the host");
+    // A dist that links back into the source tree.
+    let back = |source: &Path| {
+        std::fs::create_dir(source.join("libs")).unwrap();
+        std::fs::write(source.join("libs/tides.js"), "1").unwrap();
+        link("../../libs/tides.js", source.join("dist/backend/tides.js"));
+    };
+    refused(&host, back, "and not in the release");
+    assert!(!host.root().join("apps").exists());
+
+    // Only the base layer: packed (the local one may be the host's own), and refused where it is released.
+    let base_only = tempfile::tempdir_in(&host.dir).unwrap();
+    let source = app.copy(base_only.path());
+    std::fs::remove_file(source.join(".env.prod.local")).unwrap();
+    host.run(&["pack", &source.to_string_lossy(), "--no-build", "--env", "prod", "--version", "1.0.1"])
+        .expect_code(0);
+    let said = host.run(&["release", "1.0.1", "--env", "prod", "--start-mode", "direct"]);
+    said.expect_code(3);
+    assert!(said.err.contains(".env.prod.local"), "{}", said.err);
+
+    // A local layer linked to itself on the host.
+    let looped = host.dir.join("looped.env");
+    link("looped.env", looped.clone());
+    let local = ["--env-local-file", &looped.to_string_lossy(), "--start-mode", "direct"];
+    let said = host.run(&[&["release", "1.0.1", "--env", "prod"], &local[..]].concat());
+    said.expect_code(3);
+    assert!(said.err.contains("looped.env"), "{}", said.err);
+
+    // A staging build where another environment runs.
+    let version = app.version("1.0.0");
+    let staging = ["pack", &*version.to_string_lossy(), "--no-build", "--env", "staging", "--version", "1.0.2"];
+    host.run(&staging).expect_code(0);
+    let said = host.run(&["release", "1.0.2", "--env", "prod", "--start-mode", "direct"]);
+    said.expect_code(3);
+    assert!(said.err.contains("staging"), "{}", said.err);
+    let said = host.run(&["deploy", APP, "prod", "1.0.2"]);
+    said.expect_code(3);
+    assert!(said.err.contains("staging"), "{}", said.err);
+
+    // Nothing was placed, prepared or started by any of them.
+    let releases = host.app(APP, "prod").join("releases");
+    assert!(!releases.exists() || std::fs::read_dir(releases).unwrap().next().is_none());
+    assert!(host.serving(APP, "prod").is_empty());
+}

@@ -206,6 +206,17 @@ fn detached_it_is_left_to_its_supervisor_and_other_commands_know_how_it_runs() {
 }
 
 #[test]
+fn the_start_mode_that_the_recipe_has_anyway_makes_no_other_release() {
+    let host = Host::new("prod", "");
+    let path = archive(&host, &version("1"), "1.0.0");
+    release(&host, &path, &[]).expect_code(0);
+    let said = release(&host, &path, &["--start-mode", "direct", "--detach"]);
+    said.expect_code(0);
+    assert!(said.err.contains("nothing to do"), "{}", said.err);
+    assert_eq!((host.attempts("web").len(), serves(&host)), (1, 1));
+}
+
+#[test]
 fn env_files_given_take_the_place_of_the_layers_in_the_archive() {
     let host = Host::new("prod", "");
     let recipe = format!(

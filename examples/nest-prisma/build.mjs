@@ -14,4 +14,5 @@ rmSync('dist', { recursive: true, force: true });
 const run = (...command) => execFileSync('pnpm', ['exec', ...command], { stdio: 'inherit' });
 run('prisma', 'generate');
 run('tsc', ...(kind === 'development' ? ['--sourceMap'] : []));
-writeFileSync('dist/backend/build.json', `${JSON.stringify({ kind })}\n`);
+const built = { kind, environment: process.env.LANDFALL_ENV };
+writeFileSync('dist/backend/build.json', `${JSON.stringify(built)}\n`);
