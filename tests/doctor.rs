@@ -33,7 +33,7 @@ fn host(step: &str, port: Option<u16>) -> Host {
     let host = Host::new("prod", &format!("[apps.web]\nuser = {:?}\n", whoami()));
     let source = Source::new(&recipe(step, port))
         .with("app/data", b"1")
-        .with(".env.prod", b"DATABASE_URL=postgres://db\n");
+        .with(".env.prod", b"DATABASE_URL=file:shop.db\n");
     let id = host.pack_version(source.path(), "1.0.0");
     host.want("web", &id);
     host
@@ -140,7 +140,7 @@ fn a_required_key_that_no_layer_sets_is_named() {
     host.write("host.toml", &format!("{toml}env_dir = {env:?}\n"));
     host.write("env/.env.prod", "OTHER=1\n");
     problem(&host, "env", "DATABASE_URL", env.to_str().unwrap());
-    host.write("env/.env.prod", "DATABASE_URL=postgres://secret\n");
+    host.write("env/.env.prod", "DATABASE_URL=file:secret.db\n");
     let said = host.run(&["doctor"]);
     said.expect_code(0);
     assert!(!said.out.contains("secret"), "{}", said.out);
@@ -161,7 +161,8 @@ fn node_pm2_and_the_package_manager_are_each_named_with_what_needs_them() {
         + "\n[[step]]\nname = \"install\"\nrun = [\"pnpm\", \"install\", \"--prod\"]\n";
     let id = host.pack_version(Source::new(&recipe).with("app/main.js", b"1").path(), "1.0.0");
     host.want("web", &id);
-    let said = host.landfall(&["doctor", "-o", "json"]).env("PATH", host.dir.join("nothing")).output().unwrap();
+    let said =
+        host.landfall(&["doctor", "-o", "json"]).env("PATH", host.dir.join("nothing")).output().unwrap();
     let document: Value = serde_json::from_slice(&said.stdout).unwrap();
     let missing: Vec<&str> = items(&document)
         .iter()
@@ -206,7 +207,9 @@ fn a_host_that_does_not_migrate_and_could_not_see_a_migration_is_told() {
     let toml = std::fs::read_to_string(host.dir.join("host.toml")).unwrap();
     host.write("host.toml", &format!("migrator = false\n{toml}"));
     let migrate = |check: &str| {
-        let step = format!("[[step]]\nname = \"schema\"\nkind = \"migrate\"\nrun = [\"no-such-migrator\"]\n{check}\n");
+        let step = format!(
+            "[[step]]\nname = \"schema\"\nkind = \"migrate\"\nrun = [\"no-such-migrator\"]\n{check}\n"
+        );
         let id = host.pack_next(Source::sleeper_and(&step).path());
         host.want("web", &id);
     };

@@ -19,7 +19,7 @@ use serde_json::Value;
 use support::host::Said;
 use support::nest_app::{self, NestApp};
 use support::port::Port;
-use support::{Host, http, json, tools, wait};
+use support::{Host, http, tools, wait};
 
 const APP: &str = "backend";
 /// In the local layer of every version.
@@ -99,6 +99,15 @@ impl Site {
                 self.database().display()
             );
             std::fs::write(local, text + &own).unwrap();
+            let recipe = std::fs::read_to_string(dir.join("landfall.toml")).unwrap();
+            assert!(recipe.contains("releases = 5"), "{recipe}");
+            // So that the third healthy release makes the first one go; and no step is ended because the machine
+            // that runs the tests is busy.
+            let recipe = recipe
+                .replace("releases = 5", "releases = 2")
+                .replace("timeout = \"10m\"", "timeout = \"30m\"")
+                .replace("name = \"generate\"", "name = \"generate\"\ntimeout = \"30m\"");
+            std::fs::write(dir.join("landfall.toml"), recipe).unwrap();
         }
         dir
     }
@@ -218,8 +227,18 @@ impl Site {
 /// the release's own name and the id of the start.
 fn own(env: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String> {
     const OTHERS: [&str; 12] = [
-        "PATH", "HOME", "LANG", "TZ", "PWD", "OLDPWD", "SHLVL", "_", "NODE_APP_INSTANCE", "LANDFALL_START",
-        "LANDFALL_RELEASE", "LANDFALL_ARTIFACT",
+        "PATH",
+        "HOME",
+        "LANG",
+        "TZ",
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+        "NODE_APP_INSTANCE",
+        "LANDFALL_START",
+        "LANDFALL_RELEASE",
+        "LANDFALL_ARTIFACT",
     ];
     env.filter(|(key, _)| !OTHERS.contains(&key.as_str()) && key != "npm_config_store_dir").collect()
 }
@@ -325,6 +344,7 @@ fn direct_stays_in_the_foreground_and_each_flag_leaves_out_or_replaces_what_it_s
     assert!(site.host.serving(APP, "dev").is_empty());
 
     // From here on with dependencies that are no release's own: beside the releases, where Node looks for them, too.
+    tools::run(&site.current(), "chmod", &["-R", "u+w", "."]);
     let installed = site.current().join("node_modules");
     std::fs::rename(installed, site.host.app(APP, "dev").join("node_modules")).unwrap();
     let second = site.archive("1.1.0");
@@ -355,6 +375,42 @@ fn direct_stays_in_the_foreground_and_each_flag_leaves_out_or_replaces_what_it_s
     assert_eq!((&env["HARBOUR_NAME"], &env["HARBOUR_TIDES"]), (&"Port Ellen".into(), &"south".into()));
     assert_eq!(env["HARBOUR_DOMAIN"], Value::Null, "nothing is left of the layer in the archive");
     assert_eq!(env["HARBOUR_TOKEN"], Value::Null);
+
+    // A host that does not migrate asks Prisma whether somebody else has; and the oldest version goes.
+    let toml = std::fs::read_to_string(site.host.dir.join("host.toml")).unwrap();
+    site.host.write("host.toml", &format!("migrator = false\n{toml}"));
+    site.host.write("local.env", &local.replace("Port Ellen", "Bruichladdich"));
+    let before = site.releases();
+    assert!(before.iter().any(|name| name.starts_with("1.0.0-")), "{before:?}");
+    site.release(&second, &[&files[..], &["--start-mode", "direct", "--detach"]].concat()).expect_code(0);
+    assert_eq!(site.steps(), ["generate", "check"]);
+    site.assert_serves("1.1.0", 1);
+    assert_eq!(site.get("/health")["harbour"], "Bruichladdich");
+    let after = site.releases();
+    assert!(!after.iter().any(|name| name.starts_with("1.0.0-")), "{before:?} became {after:?}");
+}
+
+#[test]
+fn init_writes_the_recipe_of_the_example_but_for_what_only_its_author_knows() {
+    let host = Host::new("prod", "");
+    let example = tools::repository().join("examples/nest-prisma");
+    let source = host.dir.join("fresh");
+    tools::copy(&example, &source);
+    let own = std::fs::read_to_string(source.join("landfall.toml")).unwrap();
+    std::fs::remove_file(source.join("landfall.toml")).unwrap();
+    let source = source.to_string_lossy();
+    host.run(&["init", &source, "--preset", "nest-prisma"]).expect_code(0);
+    let written = std::fs::read_to_string(Path::new(&*source).join("landfall.toml")).unwrap();
+    let (own, written) = (own.parse::<toml::Table>().unwrap(), written.parse::<toml::Table>().unwrap());
+    for key in ["app", "version", "build", "layer", "step", "retain"] {
+        assert_eq!(written[key], own[key], "{key}");
+    }
+    let (mut start, own_start) = (written["start"].clone(), own["start"].clone());
+    start.as_table_mut().unwrap().insert("mode".into(), "cluster".into());
+    assert_eq!(start, own_start);
+    for key in ["expand", "local"] {
+        assert_eq!(written["env"][key], own["env"][key], "{key}");
+    }
 }
 
 /// Members of an archive, without landfall's own and directories.
@@ -479,7 +535,8 @@ fn every_trap_of_the_old_scripts_is_refused_before_anything_is_touched() {
 
     // A staging build where another environment runs.
     let version = app.version("1.0.0");
-    let staging = ["pack", &*version.to_string_lossy(), "--no-build", "--env", "staging", "--version", "1.0.2"];
+    let staging =
+        ["pack", &*version.to_string_lossy(), "--no-build", "--env", "staging", "--version", "1.0.2"];
     host.run(&staging).expect_code(0);
     let said = host.run(&["release", "1.0.2", "--env", "prod", "--start-mode", "direct"]);
     said.expect_code(3);

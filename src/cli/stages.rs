@@ -81,7 +81,8 @@ impl<'a> Steps<'a> {
         self.attempt = Some(attempt);
         let place = Place { label: String::new(), dir: place, only: None };
         let report = self.report;
-        let begun = Tails::begin(vec![place], Some(usize::MAX), &mut |_, step, line| tell_line(report, step, line));
+        let begun =
+            Tails::begin(vec![place], Some(usize::MAX), &mut |_, step, line| tell_line(report, step, line));
         self.keep(begun);
     }
 

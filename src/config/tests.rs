@@ -180,7 +180,9 @@ fn a_start_override_changes_what_it_names_and_nothing_else() {
 #[test]
 fn a_cluster_is_one_process_under_a_manager_that_shares_no_port() {
     let recipe = |mode: &str| {
-        let text = format!("app = \"web\"\nversion = \"1\"\n[start]\nmanager = \"pm2\"\nrun = [\"node\", \"a.js\"]\ninstances = 4\n{mode}");
+        let text = format!(
+            "app = \"web\"\nversion = \"1\"\n[start]\nmanager = \"pm2\"\nrun = [\"node\", \"a.js\"]\ninstances = 4\n{mode}"
+        );
         let recipe = crate::recipe::Recipe::parse(&text, Path::new("landfall.toml")).unwrap();
         recipe.release_spec("1".parse().unwrap()).start.remove(0)
     };

@@ -83,7 +83,9 @@ fn build_all(example: &Path, changes: &Path, dir: &Path) {
     tools::copy(&changes.join("common"), &work);
     pnpm(&work, &store, &["run", "build", "--prod"]);
     let mut before = work;
-    for (version, change) in [("1.0.0", None), ("1.1.0", Some("v2")), ("1.2.0", Some("v3")), ("1.3.0", Some("v4"))] {
+    for (version, change) in
+        [("1.0.0", None), ("1.1.0", Some("v2")), ("1.2.0", Some("v3")), ("1.3.0", Some("v4"))]
+    {
         let into = dir.join(version);
         take(&before, &into);
         set_version(&into, version);

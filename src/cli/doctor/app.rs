@@ -113,7 +113,11 @@ impl App<'_> {
             }
         };
         let migrates = self.patient.host.config.migrator;
-        found.extend(programs::findings(&programs::Asked { spec, roles: self.roles(), migrates }, &env, packed));
+        found.extend(programs::findings(
+            &programs::Asked { spec, roles: self.roles(), migrates },
+            &env,
+            packed,
+        ));
         found.extend(self.migrations(spec));
         found.extend(servers::findings(&env, &spec.env.required.iter().cloned().collect()));
         let dir =
@@ -224,7 +228,8 @@ impl App<'_> {
                 "host.toml says `migrator = false`, and step `{}` has no `check` that this host could wait for",
                 step.name
             );
-            let fix = "add `check = [...]` to the step in landfall.toml and pack again, or let this host migrate";
+            let fix =
+                "add `check = [...]` to the step in landfall.toml and pack again, or let this host migrate";
             Finding::problem(MIGRATIONS, what, fix)
         };
         if self.patient.host.config.migrator { Vec::new() } else { blind.map(told).collect() }

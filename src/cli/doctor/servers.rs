@@ -93,13 +93,23 @@ mod tests {
     fn a_connection_string_gives_its_hosts_and_nothing_else_does() {
         let found = |value: &str| addresses(value).unwrap_or_default();
         let one = |host: &str, port| vec![(host.to_owned(), port)];
-        assert_eq!(found("postgresql://shop:s%40cret@10.0.0.5:6432/shop?schema=public"), one("10.0.0.5", 6432));
+        assert_eq!(
+            found("postgresql://shop:s%40cret@10.0.0.5:6432/shop?schema=public"),
+            one("10.0.0.5", 6432)
+        );
         assert_eq!(found("postgres://u:p@ss@db.internal/shop"), one("db.internal", 5432));
         assert_eq!(found("redis://localhost"), one("localhost", 6379));
         assert_eq!(found("sqlserver://db:1434;database=shop;user=u"), one("db", 1434));
         assert_eq!(found("mysql://u@[::1]:3307/x"), one("::1", 3307));
         assert_eq!(found("mongodb://a:1,b:2/x"), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
-        for other in ["", "shop", "file:/var/lib/x.db", "https://example.org", "postgres:///shop?host=/run", "redis://h:x"] {
+        for other in [
+            "",
+            "shop",
+            "file:/var/lib/x.db",
+            "https://example.org",
+            "postgres:///shop?host=/run",
+            "redis://h:x",
+        ] {
             assert_eq!(found(other), [], "{other}");
         }
     }

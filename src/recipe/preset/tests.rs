@@ -127,9 +127,13 @@ fn a_nest_app_with_prisma_is_light_and_migrates_before_the_switch() {
         matches!(&spec.steps[0].command, Command::Run(a) if a.ends_with(&["--package-import-method".into(), "copy".into()]))
     );
     // The production manifest asks for less than the lockfile has, so pnpm writes the lockfile anew.
-    assert!(matches!(&spec.steps[0].command, Command::Run(a) if a.contains(&"--prefer-frozen-lockfile".into())));
+    assert!(
+        matches!(&spec.steps[0].command, Command::Run(a) if a.contains(&"--prefer-frozen-lockfile".into()))
+    );
     assert_eq!(spec.steps[0].writes.iter().map(String::as_str).collect::<Vec<_>>(), ["pnpm-lock.yaml"]);
-    assert!(matches!(&spec.steps[2].check, Some(Command::Run(a)) if a.ends_with(&["status".into(), "--schema=prisma/schema".into()])));
+    assert!(
+        matches!(&spec.steps[2].check, Some(Command::Run(a)) if a.ends_with(&["status".into(), "--schema=prisma/schema".into()]))
+    );
     assert!(matches!(&spec.start[0].command, Command::Run(a) if a[1] == "dist/backend/main.js"));
     assert!(spec.env.expand);
     assert!(!spec.env.local_optional, "a base layer alone is one of the traps this preset closes");
