@@ -60,7 +60,7 @@ impl Changes {
 }
 
 /// Reading is no change; that a file was written and closed is, and tells that an agent let go of its lock.
-fn is_a_change(event: &notify::Result<notify::Event>) -> bool {
+pub(crate) fn is_a_change(event: &notify::Result<notify::Event>) -> bool {
     match event {
         Err(_) => true,
         Ok(event) => match event.kind {

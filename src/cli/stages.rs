@@ -9,6 +9,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::report::{Report, Tone};
 use super::wait::tell_stage;
+use crate::changes::is_a_change;
 use crate::disk::{Disk, RealDisk};
 use crate::layout::AppDir;
 use crate::record::journal::Journal;
@@ -21,9 +22,11 @@ pub async fn told<T>(
     work: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
     let (changed, mut changes) = channel(1);
-    let mut watcher = notify::recommended_watcher(move |_| {
-        // One waiting event says all there is to say: look again.
-        let _ = changed.try_send(());
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // One waiting event says all there is to say: look again. Reading the journal is an event, too.
+        if is_a_change(&event) {
+            let _ = changed.try_send(());
+        }
     })
     .map_err(unwatched)?;
     let journal = dir.journal();
@@ -52,6 +55,10 @@ pub async fn told<T>(
                 steps.follow(journal.attempt);
             }
             done = &mut work => {
+                // Steps may have ended before the word of their directory came.
+                if let Some((attempt, _)) = told {
+                    steps.follow(attempt);
+                }
                 steps.tell();
                 return done;
             }
