@@ -234,6 +234,14 @@ fn env_files_given_take_the_place_of_the_layers_in_the_archive() {
     let env = host.run(&["exec", "web", "--env", "prod", "--", "env"]);
     let has = |line: &str| env.out.lines().any(|own| own == line);
     assert!(has("FROM=flag") && has("LOCAL=flag") && !env.out.contains("KEEP"), "{}", env.out);
+    // The same archive with other values is released again; with the same ones, not.
+    host.write("base.env", "FROM=other\n");
+    for attempts in [2, 2] {
+        release(&host, &path, &["--env-file", "base.env", "--env-local-file", "local.env"]).expect_code(0);
+        assert_eq!(host.attempts("web").len(), attempts);
+    }
+    let env = host.run(&["exec", "web", "--env", "prod", "--", "env"]);
+    assert!(env.out.lines().any(|own| own == "FROM=other"), "{}", env.out);
     release(&host, &path, &["--env-file", "absent.env"]).expect_code(3);
 }
 

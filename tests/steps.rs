@@ -109,6 +109,15 @@ fn a_migration_that_hangs_is_ended_at_its_timeout_with_all_it_started_and_what_i
     let kept = host.run(&["logs", "web", "--attempt", "2", "--step", "schema"]);
     kept.expect_code(0);
     assert_eq!(kept.out, "locking the table\n");
+    let told = host.run(&["describe", "web"]);
+    assert!(told.out.contains("step: schema") && told.out.contains("| locking the table"), "{}", told.out);
+}
+
+/// Processor time that a process has used, in hundredths of a second.
+fn used(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
 #[test]
@@ -130,6 +139,11 @@ fn what_a_step_prints_is_shown_while_it_runs_by_release_and_by_logs() {
     let mut logs = logs.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut shown = BufReader::new(logs.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert_eq!(shown.next().as_deref(), Some("fetching"));
+    // Whoever only waits uses no processor.
+    let before = [release.id(), logs.id()].map(used);
+    std::thread::sleep(Duration::from_secs(1));
+    let used = [release.id(), logs.id()].map(used).into_iter().zip(before).map(|(now, before)| now - before);
+    assert!(used.clone().all(|used| used < 30), "{:?} hundredths of a second", used.collect::<Vec<_>>());
     std::fs::write(&go, "").unwrap();
     assert_eq!(shown.next().as_deref(), Some("fetched"));
     logs.kill().unwrap();

@@ -17,6 +17,7 @@ use super::report::{Format, Report};
 use super::watch::{agent_error, startable};
 use super::{Outcome, archive, io_runtime, stages, verdict, wait};
 use crate::archive::ImportRequest;
+use crate::config::OnEnvChange;
 use crate::deploy::Asking;
 use crate::host::{Host, HostError};
 use crate::plan::Desired;
@@ -120,6 +121,8 @@ pub fn run(args: &ReleaseArgs, context: &Context) -> Outcome {
             asked => asked,
         },
         skip: Skip { install: args.skip_install, migration: args.skip_migration },
+        // Whoever releases by hand means what the files say now.
+        on_env_change: Some(OnEnvChange::Deploy),
     };
     let secret = host.secret_or_new().map_err(host_error)?;
     let around = Around {
@@ -299,11 +302,8 @@ impl Release<'_> {
 
     fn tell(&self, tick: Tick) -> Outcome {
         match tick {
-            Tick::InSync { env_changed } => {
+            Tick::InSync { .. } => {
                 self.report.say("it runs already: nothing to do.");
-                if env_changed {
-                    self.report.say("an env file was edited since its start; the next release takes it");
-                }
                 self.document(&json!({ "result": "InSync" }));
                 Ok(Exit::Done)
             }
