@@ -108,6 +108,9 @@ impl Root {
 /// The directory of the logs that an app writes itself, beside those of its processes.
 pub const OWN_LOGS: &str = "files";
 
+/// What explains the failure of an attempt, beside the output of its steps.
+pub const EVIDENCE: &str = "evidence.json";
+
 /// The directories and files of one app in one environment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AppDir {

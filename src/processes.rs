@@ -14,7 +14,7 @@ use crate::config::StartOverride;
 use crate::disk::{Disk, RealDisk};
 use crate::effects::{Newer, Processes, Verdict};
 use crate::health::{self, Started, Verification};
-use crate::layout::{AppDir, ReleaseDir};
+use crate::layout::{AppDir, EVIDENCE, ReleaseDir};
 use crate::pending::Pending;
 use crate::plan::Running;
 use crate::proc::{self, Holder};
@@ -260,7 +260,7 @@ impl AppProcesses {
     /// does not replace it.
     fn keep_evidence(&self, attempt: u64, evidence: &impl Serialize) -> Result<(), Failure> {
         let dir = self.service.dir.attempt(attempt);
-        let path = dir.join("evidence.json");
+        let path = dir.join(EVIDENCE);
         if path.exists() {
             return Ok(());
         }

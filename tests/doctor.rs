@@ -33,7 +33,7 @@ fn host(step: &str, port: Option<u16>) -> Host {
     let host = Host::new("prod", &format!("[apps.web]\nuser = {:?}\n", whoami()));
     let source = Source::new(&recipe(step, port))
         .with("app/data", b"1")
-        .with(".env.prod", b"DATABASE_URL=postgres://db\n");
+        .with(".env.prod", b"DATABASE_URL=file:shop.db\n");
     let id = host.pack_version(source.path(), "1.0.0");
     host.want("web", &id);
     host
@@ -140,7 +140,7 @@ fn a_required_key_that_no_layer_sets_is_named() {
     host.write("host.toml", &format!("{toml}env_dir = {env:?}\n"));
     host.write("env/.env.prod", "OTHER=1\n");
     problem(&host, "env", "DATABASE_URL", env.to_str().unwrap());
-    host.write("env/.env.prod", "DATABASE_URL=postgres://secret\n");
+    host.write("env/.env.prod", "DATABASE_URL=file:secret.db\n");
     let said = host.run(&["doctor"]);
     said.expect_code(0);
     assert!(!said.out.contains("secret"), "{}", said.out);
@@ -150,6 +150,76 @@ fn a_required_key_that_no_layer_sets_is_named() {
 fn a_program_that_a_step_needs_and_the_path_lacks_is_named_with_the_step() {
     let host = host("no-such-program", None);
     problem(&host, "programs", "step `build` needs it", "install no-such-program");
+}
+
+#[test]
+fn node_pm2_and_the_package_manager_are_each_named_with_what_needs_them() {
+    let host = Host::new("prod", &format!("[apps.web]\nuser = {:?}\n", whoami()));
+    let recipe = support::source::SLEEPER
+        .replace("manager = \"direct\"", "manager = \"pm2\"")
+        .replace("[\"sleep\", \"100000\"]", "[\"node\", \"app/main.js\"]")
+        + "\n[[step]]\nname = \"install\"\nrun = [\"pnpm\", \"install\", \"--prod\"]\n";
+    let id = host.pack_version(Source::new(&recipe).with("app/main.js", b"1").path(), "1.0.0");
+    host.want("web", &id);
+    let said =
+        host.landfall(&["doctor", "-o", "json"]).env("PATH", host.dir.join("nothing")).output().unwrap();
+    let document: Value = serde_json::from_slice(&said.stdout).unwrap();
+    let missing: Vec<&str> = items(&document)
+        .iter()
+        .filter(|finding| finding["check"] == "programs" && finding["level"] == "Problem")
+        .map(|finding| finding["message"].as_str().unwrap())
+        .collect();
+    for (program, by) in [("pm2", "process `main`"), ("node", "process `main`"), ("pnpm", "step `install`")] {
+        let told = format!("`{program}` is not on the PATH of the agent; {by} needs it");
+        assert!(missing.iter().any(|message| message.starts_with(&told)), "{told}: {missing:#?}");
+    }
+    assert_eq!(said.status.code(), Some(1));
+}
+
+#[test]
+fn a_database_that_does_not_answer_is_named_by_its_key_without_its_password() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let host = host("true", None);
+    let env = host.dir.join("env");
+    std::fs::create_dir(&env).unwrap();
+    let toml = std::fs::read_to_string(host.dir.join("host.toml")).unwrap();
+    host.write("host.toml", &format!("{toml}env_dir = {env:?}\n"));
+    let url = format!("postgresql://shop:hunter2@127.0.0.1:{port}/shop");
+    host.write("env/.env.prod", &format!("DATABASE_URL={url}\n"));
+    let (code, seen) = found(&host, &[]);
+    let good = finding(&seen, "server", "Good")["message"].as_str().unwrap().to_owned();
+    assert!(good.contains(&format!("DATABASE_URL: 127.0.0.1:{port} answers")) && code == Some(0), "{good}");
+
+    drop(server);
+    problem(&host, "server", &format!("DATABASE_URL: 127.0.0.1:{port} does not answer"), "DATABASE_URL");
+    // What is not required may be meant for another day.
+    host.write("env/.env.prod", &format!("DATABASE_URL=none\nCACHE={url}\n"));
+    let (code, seen) = found(&host, &[]);
+    assert!(finding(&seen, "server", "Warning")["message"].as_str().unwrap().contains("CACHE"));
+    assert_eq!(code, Some(0));
+    assert!(!host.run(&["doctor"]).out.contains("hunter2"));
+}
+
+#[test]
+fn a_host_that_does_not_migrate_and_could_not_see_a_migration_is_told() {
+    let host = Host::new("prod", &format!("[apps.web]\nuser = {:?}\n", whoami()));
+    let toml = std::fs::read_to_string(host.dir.join("host.toml")).unwrap();
+    host.write("host.toml", &format!("migrator = false\n{toml}"));
+    let migrate = |check: &str| {
+        let step = format!(
+            "[[step]]\nname = \"schema\"\nkind = \"migrate\"\nrun = [\"no-such-migrator\"]\n{check}\n"
+        );
+        let id = host.pack_next(Source::sleeper_and(&step).path());
+        host.want("web", &id);
+    };
+    migrate("");
+    problem(&host, "migrations", "step `schema` has no `check`", "check = [");
+    migrate("check = [\"no-such-check\"]");
+    problem(&host, "programs", "`no-such-check` is not on the PATH", "install no-such-check");
+    migrate("check = [\"true\"]");
+    let (code, seen) = found(&host, &[]);
+    assert_eq!(code, Some(0), "what this host never runs need not be there: {seen:#?}");
 }
 
 #[test]

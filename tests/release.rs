@@ -206,6 +206,17 @@ fn detached_it_is_left_to_its_supervisor_and_other_commands_know_how_it_runs() {
 }
 
 #[test]
+fn the_start_mode_that_the_recipe_has_anyway_makes_no_other_release() {
+    let host = Host::new("prod", "");
+    let path = archive(&host, &version("1"), "1.0.0");
+    release(&host, &path, &[]).expect_code(0);
+    let said = release(&host, &path, &["--start-mode", "direct", "--detach"]);
+    said.expect_code(0);
+    assert!(said.err.contains("nothing to do"), "{}", said.err);
+    assert_eq!((host.attempts("web").len(), serves(&host)), (1, 1));
+}
+
+#[test]
 fn env_files_given_take_the_place_of_the_layers_in_the_archive() {
     let host = Host::new("prod", "");
     let recipe = format!(
@@ -223,6 +234,14 @@ fn env_files_given_take_the_place_of_the_layers_in_the_archive() {
     let env = host.run(&["exec", "web", "--env", "prod", "--", "env"]);
     let has = |line: &str| env.out.lines().any(|own| own == line);
     assert!(has("FROM=flag") && has("LOCAL=flag") && !env.out.contains("KEEP"), "{}", env.out);
+    // The same archive with other values is released again; with the same ones, not.
+    host.write("base.env", "FROM=other\n");
+    for attempts in [2, 2] {
+        release(&host, &path, &["--env-file", "base.env", "--env-local-file", "local.env"]).expect_code(0);
+        assert_eq!(host.attempts("web").len(), attempts);
+    }
+    let env = host.run(&["exec", "web", "--env", "prod", "--", "env"]);
+    assert!(env.out.lines().any(|own| own == "FROM=other"), "{}", env.out);
     release(&host, &path, &["--env-file", "absent.env"]).expect_code(3);
 }
 

@@ -25,7 +25,7 @@ use crate::tail::{self, Place, SUFFIX, last_lines};
 ///
 /// With --follow it goes on with every line that is added, over rotations, restarts and releases, until Ctrl-C
 /// (exit status 130) or until nobody reads any more (0). Where there are several processes, each line begins
-/// with the name of its own.
+/// with the name of its own. With --attempt of the attempt in progress, it follows what the steps print.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   landfall logs web                      the last 50 lines of each process
@@ -33,12 +33,13 @@ use crate::tail::{self, Place, SUFFIX, last_lines};
   landfall logs -f -n 0 | grep ERROR     of every app, only what comes
   landfall logs web --process worker -n 200
   landfall logs web --attempt 7          which steps of attempt 7 printed something
-  landfall logs web --attempt 7 --step migrate")]
+  landfall logs web --attempt 7 --step migrate
+  landfall logs -f web --attempt 8       what the steps of the running attempt print")]
 pub struct LogsArgs {
     /// The app [default: all].
     pub app: Option<Name>,
     /// Go on with what is added.
-    #[arg(short, long, conflicts_with = "attempt")]
+    #[arg(short, long)]
     pub follow: bool,
     /// One process of the recipe's `[start]` [default: all].
     #[arg(long, value_name = "NAME")]
@@ -105,10 +106,14 @@ pub fn run(args: &LogsArgs, context: &Context) -> Outcome {
 }
 
 fn follow(args: &LogsArgs, apps: &[Name], looking: &Looking, report: Report) -> Outcome {
+    let only = args.process.as_ref().or(args.step.as_ref()).map(Name::to_string);
     let of_app = |app: &Name| {
         let dir = looking.dir(app);
-        [(app.to_string(), dir.logs()), (format!("{app}/{OWN_LOGS}"), dir.own_logs())]
-            .map(|(label, dir)| Place { label, dir, only: args.process.as_ref().map(Name::to_string) })
+        let places = match args.attempt {
+            Some(number) => vec![(app.to_string(), dir.attempt(number))],
+            None => vec![(app.to_string(), dir.logs()), (format!("{app}/{OWN_LOGS}"), dir.own_logs())],
+        };
+        places.into_iter().map(|(label, dir)| Place { label, dir, only: only.clone() }).collect::<Vec<_>>()
     };
     let places: Vec<Place> = apps.iter().flat_map(of_app).filter(|place| place.dir.is_dir()).collect();
     if places.is_empty() {

@@ -17,13 +17,14 @@ use super::report::{Format, Report};
 use super::watch::{agent_error, startable};
 use super::{Outcome, archive, io_runtime, stages, verdict, wait};
 use crate::archive::ImportRequest;
+use crate::config::OnEnvChange;
 use crate::deploy::Asking;
 use crate::host::{Host, HostError};
 use crate::plan::Desired;
 use crate::reconcile::Tick;
 use crate::record::history::Entry;
 use crate::record::journal::Target;
-use crate::release::Skip;
+use crate::release::{Skip, spec_of};
 use crate::retry::Patience;
 use crate::spec::ManagerKind;
 use crate::status::{Around, SourceView};
@@ -101,19 +102,28 @@ pub enum StartMode {
 pub fn run(args: &ReleaseArgs, context: &Context) -> Outcome {
     // A pm2 daemon started from here lives on; it must not hold what this process was given.
     close_fds::set_fds_cloexec(3, &[]);
-    let manager = manager(args.start_mode)?;
+    let asked = manager(args.start_mode)?;
     let host = context.host()?;
     startable(&host.config)?;
     let environment = context.environment(&host, args.env.as_ref())?;
-    let overrides = Overrides {
-        env_base: args.env_file.as_deref().map(env_file).transpose()?,
-        env_local: args.env_local_file.as_deref().map(env_file).transpose()?,
-        manager,
-        skip: Skip { install: args.skip_install, migration: args.skip_migration },
-    };
+    let (env_base, env_local) = (
+        args.env_file.as_deref().map(env_file).transpose()?,
+        args.env_local_file.as_deref().map(env_file).transpose()?,
+    );
     let _lock = host.lock().map_err(locked)?;
     let (app, artifact) = artifact(args, context)?;
     agrees(&host, &app, &environment, artifact)?;
+    let overrides = Overrides {
+        env_base,
+        env_local,
+        manager: match asked {
+            Some(manager) if runs_under(manager, &host, &app, &artifact, context)? => None,
+            asked => asked,
+        },
+        skip: Skip { install: args.skip_install, migration: args.skip_migration },
+        // Whoever releases by hand means what the files say now.
+        on_env_change: Some(OnEnvChange::Deploy),
+    };
     let secret = host.secret_or_new().map_err(host_error)?;
     let around = Around {
         host: host.config.host.clone(),
@@ -132,7 +142,7 @@ pub fn run(args: &ReleaseArgs, context: &Context) -> Outcome {
         unstarted: args.skip_pm2,
         ..Target::of(artifact)
     };
-    let attach = manager == Some(ManagerKind::Direct) && !args.detach;
+    let attach = asked == Some(ManagerKind::Direct) && !args.detach;
     io_runtime()?.block_on(async {
         let release = Release { site: &site, target, around, report: context.report };
         let exit = release.to_the_verdict().await?;
@@ -154,6 +164,21 @@ fn manager(mode: Option<StartMode>) -> Result<Option<ManagerKind>, CliError> {
                 .hint("--start-mode direct, and the agent as a unit, brings the app up after a reboot"))
         }
     }
+}
+
+/// Whether everything runs under this manager anyway: saying so makes no other release.
+fn runs_under(
+    manager: ManagerKind,
+    host: &Host,
+    app: &Name,
+    artifact: &ArtifactId,
+    context: &Context,
+) -> Result<bool, CliError> {
+    let of_host = host.config.app(app).unwrap_or_default().start.manager;
+    let artifact = fetch::artifact(&context.open_store()?, artifact).map_err(store_error)?;
+    // What cannot be read is refused by the attempt, with its reason.
+    let Ok(spec) = spec_of(&artifact) else { return Ok(false) };
+    Ok(of_host.is_none() && spec.start.iter().all(|start| start.manager == manager))
 }
 
 /// A file that was named must be there, whatever runs already.
@@ -277,11 +302,8 @@ impl Release<'_> {
 
     fn tell(&self, tick: Tick) -> Outcome {
         match tick {
-            Tick::InSync { env_changed } => {
+            Tick::InSync { .. } => {
                 self.report.say("it runs already: nothing to do.");
-                if env_changed {
-                    self.report.say("an env file was edited since its start; the next release takes it");
-                }
                 self.document(&json!({ "result": "InSync" }));
                 Ok(Exit::Done)
             }

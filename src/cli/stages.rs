@@ -1,4 +1,4 @@
-//! The stages of an attempt as they come, for whoever waits for it.
+//! The stages of an attempt and what its steps print, as they come, for whoever waits for it.
 
 use std::future::Future;
 
@@ -14,6 +14,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::layout::AppDir;
 use crate::record::fetching::Fetching;
 use crate::record::journal::{Journal, Stage};
+use crate::tail::{Place, TailError, Tails};
 
 /// Tells of stages, and in a terminal how far a fetch is.
 pub struct Stages<'a> {
@@ -47,7 +48,7 @@ impl<'a> Stages<'a> {
     }
 }
 
-/// Tells of every stage that the journal names while something is done.
+/// Tells of every stage that the journal names, and of every line that a step prints, while something is done.
 pub async fn told<T>(
     dir: &AppDir,
     report: Report,
@@ -55,7 +56,7 @@ pub async fn told<T>(
 ) -> Result<T, CliError> {
     let (changed, mut changes) = channel(1);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // One waiting event says all there is to say: look again.
+        // One waiting event says all there is to say: look again. Reading the journal is an event, too.
         if is_a_change(&event) {
             let _ = changed.try_send(());
         }
@@ -64,21 +65,95 @@ pub async fn told<T>(
     let journal = dir.journal();
     let own = journal.parent().expect("the journal stands in the app's directory");
     RealDisk.create_dir(own).map_err(|error| super::context::io(own, &error))?;
-    watcher.watch(own, RecursiveMode::NonRecursive).map_err(unwatched)?;
+    // Steps make a directory of their attempt in this one.
+    let attempts = dir.attempts();
+    RealDisk.create_dir(&attempts).map_err(|error| super::context::io(&attempts, &error))?;
+    for watched in [own, &attempts] {
+        watcher.watch(watched, RecursiveMode::NonRecursive).map_err(unwatched)?;
+    }
     let mut work = std::pin::pin!(work);
     let mut stages = Stages::new(dir, report);
     let mut told = None;
+    let mut steps = Steps::of(dir, report);
     loop {
         tokio::select! {
-            done = &mut work => return done,
-            Some(()) = changes.recv() => {}
-        }
-        let Ok(Some(journal)) = Journal::read(&RealDisk, dir) else { continue };
-        let stage = (journal.attempt, journal.stage);
-        if told.replace(stage) != Some(stage) {
-            stages.tell(&journal);
+            () = steps.changed() => steps.tell(),
+            Some(()) = changes.recv() => {
+                let Ok(Some(journal)) = Journal::read(&RealDisk, dir) else { continue };
+                let stage = (journal.attempt, journal.stage);
+                // What the stage before it printed comes first.
+                steps.tell();
+                if told.replace(stage) != Some(stage) {
+                    stages.tell(&journal);
+                }
+                steps.follow(journal.attempt);
+            }
+            done = &mut work => {
+                // Steps may have ended before the word of their directory came.
+                if let Some((attempt, _)) = told {
+                    steps.follow(attempt);
+                }
+                steps.tell();
+                return done;
+            }
         }
     }
+}
+
+/// What the steps of the attempt in progress print. Trouble with it costs the lines, never the attempt.
+struct Steps<'a> {
+    dir: &'a AppDir,
+    report: Report,
+    attempt: Option<u64>,
+    tails: Option<Tails>,
+}
+
+impl<'a> Steps<'a> {
+    const fn of(dir: &'a AppDir, report: Report) -> Self {
+        Self { dir, report, attempt: None, tails: None }
+    }
+
+    /// Turns to the output of this attempt, as soon as there is some.
+    fn follow(&mut self, attempt: u64) {
+        let place = self.dir.attempt(attempt);
+        if self.report.is_quiet() || self.attempt == Some(attempt) || !place.is_dir() {
+            return;
+        }
+        self.attempt = Some(attempt);
+        let place = Place { label: String::new(), dir: place, only: None };
+        let report = self.report;
+        let begun =
+            Tails::begin(vec![place], Some(usize::MAX), &mut |_, step, line| tell_line(report, step, line));
+        self.keep(begun);
+    }
+
+    /// Ends when a step may have printed something.
+    async fn changed(&mut self) {
+        match &mut self.tails {
+            Some(tails) => tails.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn tell(&mut self) {
+        if let Some(mut tails) = self.tails.take() {
+            let report = self.report;
+            let read = tails.read(&mut |_, step, line| tell_line(report, step, line));
+            self.keep(read.map(|()| tails));
+        }
+    }
+
+    fn keep(&mut self, tails: Result<Tails, TailError>) {
+        match tails {
+            Ok(tails) => self.tails = Some(tails),
+            Err(error) => self.report.say(format!("    what the steps print is not shown here: {error}")),
+        }
+    }
+}
+
+fn tell_line(report: Report, step: &str, line: &[u8]) {
+    let line = String::from_utf8_lossy(line);
+    report.say(format!("    {} {}", report.tone_err(&format!("{step} |"), Tone::Quiet), line.trim_end()));
 }
 
 fn unwatched(error: notify::Error) -> CliError {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{absolute, keys};
 use crate::document::{Problem, Shape, Value};
 use crate::env::key;
-use crate::recipe::{INSTANCES_MAX, parse_manager, parse_mode, unknown_word};
+use crate::recipe::{INSTANCES_MAX, parse_manager, parse_mode, pm2_mode, unknown_word};
 use crate::spec::{ManagerKind, Pm2Mode, StartSpec};
 
 /// Bytes of a login name on Linux.
@@ -79,10 +79,14 @@ impl StartOverride {
     /// The process as this host runs it.
     #[must_use]
     pub fn apply(&self, start: &StartSpec) -> StartSpec {
+        let manager = self.manager.unwrap_or(start.manager);
+        // The workers of a cluster share one port through pm2's daemon; without it, the second could not listen.
+        let was_cluster = start.manager == ManagerKind::Pm2 && pm2_mode(start) == Pm2Mode::Cluster;
+        let instances = if was_cluster && manager != ManagerKind::Pm2 { 1 } else { start.instances };
         StartSpec {
-            manager: self.manager.unwrap_or(start.manager),
+            manager,
             mode: self.mode.or(start.mode),
-            instances: self.instances.unwrap_or(start.instances),
+            instances: self.instances.unwrap_or(instances),
             memory_max: self.memory_max.or(start.memory_max),
             ..start.clone()
         }

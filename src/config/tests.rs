@@ -168,13 +168,29 @@ fn a_start_override_changes_what_it_names_and_nothing_else() {
     let recipe = crate::recipe::Recipe::parse(recipe, Path::new("landfall.toml")).unwrap();
     let start = recipe.release_spec("1".parse().unwrap()).start.remove(0);
     assert_eq!(StartOverride::default().apply(&start), start);
-    let config = parse("[apps.web]\nstart = \"direct\"").unwrap();
-    let direct = config.app(&name("web")).unwrap().start.apply(&start);
-    assert_eq!(
-        (direct.manager, direct.instances, direct.mode),
-        (ManagerKind::Direct, 4, Some(Pm2Mode::Cluster))
-    );
+    let applied = |line: &str| {
+        let config = parse(&format!("[apps.web]\nstart = {line}")).unwrap();
+        config.app(&name("web")).unwrap().start.apply(&start)
+    };
+    let fork = applied("{ mode = \"fork\" }");
+    assert_eq!((fork.manager, fork.instances, fork.mode), (ManagerKind::Pm2, 4, Some(Pm2Mode::Fork)));
     assert_eq!(serde_json::to_string(&StartOverride::default()).unwrap(), "{}");
+}
+
+#[test]
+fn a_cluster_is_one_process_under_a_manager_that_shares_no_port() {
+    let recipe = |mode: &str| {
+        let text = format!(
+            "app = \"web\"\nversion = \"1\"\n[start]\nmanager = \"pm2\"\nrun = [\"node\", \"a.js\"]\ninstances = 4\n{mode}"
+        );
+        let recipe = crate::recipe::Recipe::parse(&text, Path::new("landfall.toml")).unwrap();
+        recipe.release_spec("1".parse().unwrap()).start.remove(0)
+    };
+    let direct = StartOverride { manager: Some(ManagerKind::Direct), ..StartOverride::default() };
+    assert_eq!(direct.apply(&recipe("")).instances, 1);
+    assert_eq!(direct.apply(&recipe("mode = \"cluster\"")).instances, 1);
+    assert_eq!(direct.apply(&recipe("mode = \"fork\"")).instances, 4);
+    assert_eq!(StartOverride { instances: Some(3), ..direct }.apply(&recipe("")).instances, 3);
 }
 
 #[test]

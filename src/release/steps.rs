@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{HostSupply, failure};
 use crate::disk::{Disk, RealDisk};
 use crate::effects::Stepped;
+use crate::layout::EVIDENCE;
 use crate::record::journal::{Class, Failure};
 use crate::record::release::ReleaseRecord;
 use crate::spec::{Command, Millis, StepKind, StepSpec};
@@ -17,6 +18,8 @@ use crate::step::{self, Run, StepEnd, StepReport};
 
 /// Time for a check to say whether another host has migrated.
 const CHECK_TIMEOUT: Millis = Millis(60_000);
+/// Lines from the end among which the error is looked for: what stands above them may be of something else.
+const TELLING_LINES: usize = 20;
 /// Bytes of a release's env file.
 const ENV_BYTES_MAX: u64 = 4 << 20;
 
@@ -74,9 +77,27 @@ impl HostSupply {
             (_, StepKind::Prepare | StepKind::After) => Class::Prepare,
             (_, StepKind::Migrate) => Class::Migrate,
         };
-        match complaint(&report, step.timeout) {
+        let complaint = complaint(&report, step.timeout);
+        self.keep_evidence(attempt, step, complaint.is_some().then_some(&report));
+        match complaint {
             None => Ok(Stepped::Done),
             Some(what) => Err(failure(class, "StepFailed", format!("step `{}` {what}", step.name))),
+        }
+    }
+
+    /// What the step that failed last printed. One that works after all leaves nothing of the tries before. A full
+    /// disk costs the evidence, and must not have a migration run again.
+    fn keep_evidence(&self, attempt: u64, step: &StepSpec, failed: Option<&StepReport>) {
+        let path = self.inner.service.dir.attempt(attempt).join(EVIDENCE);
+        let kept = match failed {
+            Some(report) => {
+                let evidence = serde_json::json!({ "step": step.name, "tail": report.tail });
+                RealDisk.replace(&path, evidence.to_string().as_bytes())
+            }
+            None => RealDisk.remove(&path),
+        };
+        if let Err(error) = kept {
+            tracing::warn!(step = %step.name, "{}: {error}", path.display());
         }
     }
 
@@ -137,11 +158,18 @@ pub(super) fn without_check(step: &StepSpec) -> Failure {
     failure(Class::Refused, "MigrateCheckMissing", what)
 }
 
-/// What is wrong with how a step ended, and its last line.
+/// What is wrong with how a step ended, and the line that tells most of why.
 fn complaint(report: &StepReport, timeout: Millis) -> Option<String> {
     let what = describe(&report.end, timeout)?;
-    let last = report.tail.last().map(|line| format!(": {line}")).unwrap_or_default();
-    Some(format!("{what}{last}"))
+    let line = telling(&report.tail).map(|line| format!(": {line}")).unwrap_or_default();
+    Some(format!("{what}{line}"))
+}
+
+/// The last line that begins with `error`, which a trace may follow; else the last one that is not blank.
+fn telling(tail: &[String]) -> Option<&str> {
+    let lines = || tail.iter().rev().map(|line| line.trim()).filter(|line| !line.is_empty());
+    let is_error = |line: &&str| line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("error"));
+    lines().take(TELLING_LINES).find(is_error).or_else(|| lines().next())
 }
 
 fn describe(end: &StepEnd, timeout: Millis) -> Option<String> {
@@ -160,4 +188,25 @@ pub(super) fn env_of(path: &std::path::Path) -> Result<BTreeMap<String, String>,
     let bytes = bytes.ok_or("it is missing")?;
     // The content is secret, so a parser's message, which may quote it, is not passed on.
     serde_json::from_slice(&bytes).map_err(|_| "it is not a JSON object of strings".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_that_tells_most_is_the_last_error_or_the_last_that_is_not_blank() {
+        let of = |text: &str| {
+            let tail: Vec<String> = text.lines().map(str::to_owned).collect();
+            telling(&tail).map(str::to_owned)
+        };
+        assert_eq!(
+            of("Error: P3009\n\nmigrate found failed migrations\n\n").as_deref(),
+            Some("Error: P3009")
+        );
+        assert_eq!(of("error: a\n  at x.rs:1\nERROR 2: b\n  at y.rs:2").as_deref(), Some("ERROR 2: b"));
+        assert_eq!(of("1 file\nthe CDN is down\n \n").as_deref(), Some("the CDN is down"));
+        assert_eq!(of(&format!("error: old\n{}", "fine\n".repeat(TELLING_LINES))).as_deref(), Some("fine"));
+        assert_eq!(of("\n\n"), None);
+    }
 }

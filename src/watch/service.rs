@@ -57,6 +57,8 @@ pub struct Overrides {
     pub manager: Option<ManagerKind>,
     /// Steps that are left out.
     pub skip: Skip,
+    /// What an edited env file does, instead of what host.toml says.
+    pub on_env_change: Option<OnEnvChange>,
 }
 
 /// One app of this host, with its effects.
@@ -148,6 +150,7 @@ impl Shared {
             runner: self.runner.clone(),
         };
         let (base, local) = (overrides.env_base.clone(), overrides.env_local.clone());
+        let on_env_change = overrides.on_env_change.unwrap_or(config.on_env_change);
         let env_files = EnvFiles { base, local, dir: config.env_dir, host: config.env };
         let places = Arc::clone(&self.places);
         let supply =
@@ -161,7 +164,7 @@ impl Shared {
             patience: self.patience,
             retain: tuning.retain,
             terms: Terms {
-                deploy_env_changes: config.on_env_change == OnEnvChange::Deploy,
+                deploy_env_changes: on_env_change == OnEnvChange::Deploy,
                 requested: tuning.requested,
             },
         })

@@ -8,6 +8,7 @@ pub mod hash;
 pub mod host;
 pub mod http;
 pub mod json;
+pub mod nest_app;
 pub mod next_app;
 pub mod port;
 pub mod process;

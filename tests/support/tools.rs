@@ -69,8 +69,18 @@ pub fn npm_ci(dir: &Path) {
 
 /// The directory with the `pm2` program, for a `PATH`.
 pub fn pm2() -> PathBuf {
-    let source = repository().join("tests/tools/pm2");
-    let installed = cached("pm2", &hash::of(&[&source], "npm ci"), |dir| {
+    from_npm("pm2")
+}
+
+/// The directory with the `pnpm` program, for a `PATH`.
+pub fn pnpm() -> PathBuf {
+    from_npm("pnpm")
+}
+
+/// What `tests/tools/<name>` pins.
+fn from_npm(name: &str) -> PathBuf {
+    let source = repository().join("tests/tools").join(name);
+    let installed = cached(name, &hash::of(&[&source], "npm ci"), |dir| {
         copy(&source, dir);
         npm_ci(dir);
     });

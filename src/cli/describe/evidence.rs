@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::disk::{Disk, RealDisk};
+use crate::layout::EVIDENCE;
 
 /// Bytes of an evidence file: bodies and log lines in it are bounded when they are kept.
 const EVIDENCE_BYTES_MAX: u64 = 8 << 20;
@@ -14,12 +15,12 @@ const LINES_SHOWN: usize = 12;
 const LINE_CHARS_MAX: usize = 200;
 
 /// The order in which facts are told: what was asked, what came, what the app said.
-const ORDER: [&str; 10] =
-    ["check", "port", "tries", "why", "status", "body", "exit", "port_holders", "tail", "logs"];
+const ORDER: [&str; 11] =
+    ["step", "check", "port", "tries", "why", "status", "body", "exit", "port_holders", "tail", "logs"];
 
 /// The evidence kept in an attempt's directory, if there is any that can be read.
 pub fn read(attempt: &Path) -> Option<Value> {
-    let bytes = RealDisk.read(&attempt.join("evidence.json"), EVIDENCE_BYTES_MAX).ok()??;
+    let bytes = RealDisk.read(&attempt.join(EVIDENCE), EVIDENCE_BYTES_MAX).ok()??;
     serde_json::from_slice(&bytes).ok()
 }
 

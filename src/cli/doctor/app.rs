@@ -6,7 +6,7 @@ use std::path::Path;
 use landfall_store::{Artifact, Kind, Name, Store};
 
 use super::examine::{Finding, Patient};
-use super::programs;
+use super::{programs, servers};
 use crate::config::AppConfig;
 use crate::diff::content;
 use crate::env::{self, EnvError, EnvInput, Layer, LayerKind, Place};
@@ -14,7 +14,7 @@ use crate::layout::AppDir;
 use crate::preview::Documents;
 use crate::proc;
 use crate::release::spec_of;
-use crate::spec::{Check, HealthSpec, ReleaseSpec, applies};
+use crate::spec::{Check, HealthSpec, ReleaseSpec, StepKind, StepSpec, applies};
 use crate::start::Account;
 use crate::state::Target;
 
@@ -23,6 +23,7 @@ const ARTIFACT: &str = "artifact";
 const ENV: &str = "env";
 const PORT: &str = "port";
 const HEALTH: &str = "health";
+const MIGRATIONS: &str = "migrations";
 const PM2: &str = "pm2";
 const USER: &str = "account";
 
@@ -111,8 +112,14 @@ impl App<'_> {
                 clean
             }
         };
-        let programs = programs::findings(spec, self.roles(), &env, packed);
-        found.extend(programs);
+        let migrates = self.patient.host.config.migrator;
+        found.extend(programs::findings(
+            &programs::Asked { spec, roles: self.roles(), migrates },
+            &env,
+            packed,
+        ));
+        found.extend(self.migrations(spec));
+        found.extend(servers::findings(&env, &spec.env.required.iter().cloned().collect()));
         let dir =
             self.patient.host.root.app(self.name, self.patient.environment, self.config().dir.as_deref());
         found.extend(self.ports(spec, &env, &dir));
@@ -210,6 +217,22 @@ impl App<'_> {
             });
         }
         found
+    }
+
+    /// A host that leaves migrations to another one must be able to see that it has made them.
+    fn migrations(&self, spec: &ReleaseSpec) -> Vec<Finding> {
+        let steps = spec.steps.iter().filter(|step| applies(&step.roles, self.roles()));
+        let blind = steps.filter(|step| step.kind == StepKind::Migrate && step.check.is_none());
+        let told = |step: &StepSpec| {
+            let what = format!(
+                "host.toml says `migrator = false`, and step `{}` has no `check` that this host could wait for",
+                step.name
+            );
+            let fix =
+                "add `check = [...]` to the step in landfall.toml and pack again, or let this host migrate";
+            Finding::problem(MIGRATIONS, what, fix)
+        };
+        if self.patient.host.config.migrator { Vec::new() } else { blind.map(told).collect() }
     }
 
     fn health(&self, spec: &ReleaseSpec) -> Option<Finding> {

@@ -1,7 +1,7 @@
 //! What is missing on this host before it can deploy, each with what mends it.
 //!
-//! Each room gathers a few facts and judges them with pure functions; none leaves anything on the host, needs the
-//! lock, or waits for anybody.
+//! Each room gathers a few facts and judges them with pure functions; none leaves anything on the host or needs the
+//! lock, and none waits for longer than a server takes to answer.
 
 use landfall_store::Name;
 use schemars::JsonSchema;

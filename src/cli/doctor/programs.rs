@@ -6,20 +6,30 @@ use std::path::Path;
 use landfall_store::Name;
 
 use super::examine::Finding;
-use crate::spec::{Check, Command, ManagerKind, ReleaseSpec, applies};
+use crate::spec::{Check, Command, ManagerKind, ReleaseSpec, StepKind, applies};
 use crate::start::argv;
 
 const PROGRAMS: &str = "programs";
 
+/// What a host would run.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// What the artifact says.
+    pub spec: &'a ReleaseSpec,
+    /// Roles of the host.
+    pub roles: &'a [Name],
+    /// The host runs migrations itself, and does not wait for another.
+    pub migrates: bool,
+}
+
 /// What is needed, and where it may be.
 pub fn findings(
-    spec: &ReleaseSpec,
-    roles: &[Name],
+    asked: &Asked<'_>,
     env: &BTreeMap<String, String>,
     packed: &BTreeSet<String>,
 ) -> Vec<Finding> {
     let path = env.get("PATH").map(String::as_str).unwrap_or_default();
-    let wanted = wanted(spec, roles, env);
+    let wanted = wanted(asked, env);
     let missing: Vec<(&String, &String)> =
         wanted.iter().filter(|(program, _)| !is_there(program, path, packed)).collect();
     if missing.is_empty() {
@@ -40,7 +50,8 @@ pub fn findings(
 }
 
 /// Each program with the first thing that needs it.
-fn wanted(spec: &ReleaseSpec, roles: &[Name], env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn wanted(asked: &Asked<'_>, env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let Asked { spec, roles, migrates } = asked;
     let mut wanted = BTreeMap::new();
     let mut need = |program: Option<String>, by: String| {
         if let Some(program) = program {
@@ -48,7 +59,11 @@ fn wanted(spec: &ReleaseSpec, roles: &[Name], env: &BTreeMap<String, String>) ->
         }
     };
     for step in spec.steps.iter().filter(|step| applies(&step.roles, roles)) {
-        need(program(&step.command, env), format!("step `{}`", step.name));
+        let command = match (step.kind, migrates) {
+            (StepKind::Migrate, false) => step.check.as_ref(),
+            _ => Some(&step.command),
+        };
+        need(command.and_then(|command| program(command, env)), format!("step `{}`", step.name));
     }
     for start in spec.start.iter().filter(|start| applies(&start.roles, roles)) {
         if start.manager == ManagerKind::Pm2 {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landfall_store::Name;
 
@@ -48,6 +48,8 @@ const OTHERS: &[&str] = &[
     "dist/backend",
     "nx.json",
 ];
+/// What a lockfile is made of: it fits a manifest that has all of these alike.
+const PACKAGES: [&str; 3] = ["dependencies", "devDependencies", "optionalDependencies"];
 /// Bytes of a manifest that is looked into.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 
@@ -110,6 +112,8 @@ pub struct Facts {
     pub env_files: Vec<EnvFile>,
     /// What its pm2 configuration says.
     pub pm2: Pm2Hints,
+    /// package.production.json asks for other packages than package.json, for which the lockfile was made.
+    pub production_differs: bool,
     present: BTreeSet<String>,
 }
 
@@ -156,8 +160,7 @@ impl Facts {
         let Some(text) = read(&path)? else {
             return Ok(());
         };
-        let package: serde_json::Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-            .map_err(|error| PresetError::Malformed { path, why: error.to_string() })?;
+        let package = manifest(path, &text)?;
         for key in ["dependencies", "devDependencies"] {
             let names = package[key].as_object().into_iter().flat_map(|names| names.keys().cloned());
             self.dependencies.extend(names);
@@ -173,6 +176,11 @@ impl Facts {
         }
         let main = package["main"].as_str().map(|main| main.trim_start_matches("./").to_owned());
         self.entry = main.filter(|main| plain(main) && dir.join(main).is_file());
+        let production = dir.join("package.production.json");
+        if let Some(text) = read(&production)? {
+            let other = manifest(production, &text)?;
+            self.production_differs = PACKAGES.iter().any(|key| other[*key] != package[*key]);
+        }
         Ok(())
     }
 
@@ -203,6 +211,11 @@ impl Facts {
         let usual = || self.first(ENTRIES).map(str::to_owned);
         script.or(start).or_else(|| self.entry.clone()).or_else(usual)
     }
+}
+
+fn manifest(path: PathBuf, text: &str) -> Result<serde_json::Value, PresetError> {
+    serde_json::from_str(text.trim_start_matches('\u{feff}'))
+        .map_err(|error| PresetError::Malformed { path, why: error.to_string() })
 }
 
 /// `server.js` of `node server.js`, `NODE_ENV=production node ./server.js`, `pm2 start server.js`.

@@ -122,9 +122,12 @@ impl Values<'_> {
 
     fn nest_prisma(&self) -> Filling {
         let facts = self.0;
-        let dist = facts.first(&["dist/backend", "dist"]).unwrap_or("dist");
         let schema = facts.first(&["prisma/schema", "prisma"]).unwrap_or("prisma");
-        let entry = facts.entry.clone().filter(|entry| entry.starts_with(dist));
+        let entry = facts.entry.clone().filter(|entry| entry.starts_with("dist/"));
+        // Before the first build, what pm2 starts tells where its output will be.
+        let above = entry.as_deref().and_then(|entry| Some(entry.rsplit_once('/')?.0));
+        let dist = facts.first(&["dist/backend", "dist"]).or(above).unwrap_or("dist");
+        let entry = entry.clone().filter(|entry| entry.starts_with(dist));
         let script = if facts.scripts.contains_key("build:backend") { "build:backend" } else { "build" };
         let own = vec![
             ("build_dev", self.script_with(script, "--dev")),
@@ -133,8 +136,10 @@ impl Values<'_> {
             ("schema", quoted(schema)),
             ("manifest", self.manifest()),
             ("install", list(&self.install())),
+            ("install_writes", self.install_writes()),
             ("generate", self.prisma(&["generate"], schema)),
             ("migrate", self.prisma(&["migrate", "deploy"], schema)),
+            ("migrated", self.prisma(&["migrate", "status"], schema)),
             ("local", self.local(Local::Required)),
             ("entry", quoted(&entry.unwrap_or_else(|| format!("{dist}/main.js")))),
         ];
@@ -157,7 +162,7 @@ impl Values<'_> {
 
     /// pnpm hard-links from its store unless told to copy, and a release must own its files.
     fn install(&self) -> Vec<&'static str> {
-        let frozen = !self.0.has("package.production.json");
+        let frozen = !self.0.production_differs;
         match self.0.package_manager {
             PackageManager::Pnpm => {
                 let lock = if frozen { "--frozen-lockfile" } else { "--prefer-frozen-lockfile" };
@@ -166,6 +171,14 @@ impl Values<'_> {
             PackageManager::Yarn => vec!["yarn", "install", "--production", "--frozen-lockfile"],
             PackageManager::Npm if frozen => vec!["npm", "ci", "--omit=dev"],
             PackageManager::Npm => vec!["npm", "install", "--omit=dev"],
+        }
+    }
+
+    /// A manifest for which the lockfile was not made has it written anew, of the versions that are in it.
+    fn install_writes(&self) -> String {
+        match (self.0.production_differs, &self.0.lockfile) {
+            (true, Some(lockfile)) => format!("writes = [{}]", quoted(lockfile)),
+            _ => String::new(),
         }
     }
 

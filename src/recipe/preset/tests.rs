@@ -126,9 +126,32 @@ fn a_nest_app_with_prisma_is_light_and_migrates_before_the_switch() {
     assert!(
         matches!(&spec.steps[0].command, Command::Run(a) if a.ends_with(&["--package-import-method".into(), "copy".into()]))
     );
+    // The production manifest asks for less than the lockfile has, so pnpm writes the lockfile anew.
+    assert!(
+        matches!(&spec.steps[0].command, Command::Run(a) if a.contains(&"--prefer-frozen-lockfile".into()))
+    );
+    assert_eq!(spec.steps[0].writes.iter().map(String::as_str).collect::<Vec<_>>(), ["pnpm-lock.yaml"]);
+    assert!(
+        matches!(&spec.steps[2].check, Some(Command::Run(a)) if a.ends_with(&["status".into(), "--schema=prisma/schema".into()]))
+    );
     assert!(matches!(&spec.start[0].command, Command::Run(a) if a[1] == "dist/backend/main.js"));
     assert!(spec.env.expand);
     assert!(!spec.env.local_optional, "a base layer alone is one of the traps this preset closes");
+}
+
+#[test]
+fn a_lockfile_that_fits_the_production_manifest_is_frozen_and_output_is_known_before_the_first_build() {
+    let package = r#"{"name":"shop","version":"2.0.0","scripts":{"build":"nest build"},"dependencies":{"@nestjs/core":"12","prisma":"6"},"devDependencies":{"typescript":"7"}}"#;
+    let (preset, recipe, spec) = found(&[
+        ("package.json", package),
+        ("package.production.json", &package.replace(r#""scripts":{"build":"nest build"},"#, "")),
+        ("pnpm-lock.yaml", ""),
+        ("ecosystem.config.cjs", "module.exports = {apps: [{script: './dist/backend/main.js'}]}"),
+    ]);
+    assert_eq!(preset, Preset::NestPrisma);
+    assert!(matches!(&spec.steps[0].command, Command::Run(a) if a.contains(&"--frozen-lockfile".into())));
+    assert!(spec.steps[0].writes.is_empty());
+    assert_eq!(recipe.layers[0].files[0].from.to_str(), Some("dist/backend"));
 }
 
 #[test]

@@ -1,0 +1,1 @@
+ALTER TABLE "Berth" ADD COLUMN "tons" INTEGER;
