@@ -3,12 +3,14 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
 pub mod container;
+pub mod example;
 pub mod git;
 pub mod hash;
 pub mod host;
 pub mod http;
 pub mod json;
 pub mod next_app;
+pub mod nginx;
 pub mod port;
 pub mod process;
 pub mod source;

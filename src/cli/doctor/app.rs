@@ -14,7 +14,7 @@ use crate::layout::AppDir;
 use crate::preview::Documents;
 use crate::proc;
 use crate::release::spec_of;
-use crate::spec::{Check, HealthSpec, ReleaseSpec, applies};
+use crate::spec::{Check, EnvSpec, HealthSpec, ReleaseSpec, applies};
 use crate::start::Account;
 use crate::state::Target;
 
@@ -101,9 +101,10 @@ impl App<'_> {
         let account = self.patient.host.account(self.name, self.config().user.as_deref()).unwrap_or_default();
         let mut found = Vec::new();
         let clean = self.patient.host.clean_env(account.as_ref());
-        let env = match self.env(spec, artifact, &clean) {
+        let asked = env::asked_of(&spec.env, artifact, self.patient.environment, self.roles());
+        let env = match self.env(&asked, artifact, &clean) {
             Ok(env) => {
-                found.push(Finding::good(ENV, format!("{} required keys are set", spec.env.required.len())));
+                found.push(Finding::good(ENV, format!("{} required keys are set", asked.required.len())));
                 env
             }
             Err(error) => {
@@ -125,18 +126,18 @@ impl App<'_> {
     /// The environment as the next deploy would resolve it.
     fn env(
         &self,
-        spec: &ReleaseSpec,
+        asked: &EnvSpec,
         artifact: &Artifact,
         clean: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, EnvError> {
         let config = self.config();
-        let layer = |kind| self.layer(spec, artifact, config.env_dir.as_deref(), kind);
+        let layer = |kind| self.layer(asked, artifact, config.env_dir.as_deref(), kind);
         let (base, local) = (layer(LayerKind::Base)?, layer(LayerKind::Local)?);
         let own =
             ["APP", "ENV", "RELEASE", "ARTIFACT"].map(|key| (format!("LANDFALL_{key}"), "x".to_owned()));
         let resolved = env::resolve(&EnvInput {
             place: Place::Host,
-            spec: &spec.env,
+            spec: asked,
             environment: Some(self.patient.environment),
             clean,
             base: base.as_ref(),
@@ -149,15 +150,15 @@ impl App<'_> {
 
     fn layer(
         &self,
-        spec: &ReleaseSpec,
+        spec: &EnvSpec,
         artifact: &Artifact,
         env_dir: Option<&Path>,
         kind: LayerKind,
     ) -> Result<Option<Layer>, EnvError> {
-        if spec.env.environments.is_empty() {
+        if spec.environments.is_empty() {
             return Ok(None);
         }
-        let file = env::file_name(&spec.env, self.patient.environment, kind);
+        let file = env::file_name(spec, self.patient.environment, kind);
         if let Some((layer, _)) = env::find_layer(None, env_dir, None, &file)? {
             return Ok(Some(layer));
         }

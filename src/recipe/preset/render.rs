@@ -73,6 +73,11 @@ impl Values<'_> {
         if self.0.env_files.is_empty() { String::new() } else { layer.to_owned() }
     }
 
+    /// Secrets are for the hosts that run something.
+    fn env_layer_of(&self, role: &str) -> String {
+        self.env_layer().replace("kind = ", &format!("roles = [{}]\nkind = ", quoted(role)))
+    }
+
     fn environments(&self) -> String {
         let files = &self.0.env_files;
         if files.is_empty() {
@@ -184,19 +189,29 @@ impl Values<'_> {
     }
 
     fn koa(&self) -> Filling {
-        let stop = match self.0.scripts.contains_key("stop") && self.0.entry.is_none() {
-            true => "stop = { run = [\"npm\", \"run\", \"stop\"] }".to_owned(),
-            false => String::new(),
-        };
+        let (start, stop) = self.start_and_stop();
         let client = self.0.first(CLIENT_DIRS).unwrap_or("public");
         let own = vec![
             ("build", self.build_and_install()),
             ("code", self.code(Some(client))),
             ("client", files(&[(client, client)])),
-            ("start", self.start()),
+            ("kept", quoted(client)),
+            ("server_env_layer", self.env_layer_of("server")),
+            ("start", start),
             ("stop", stop),
         ];
         [self.common(), own].concat()
+    }
+
+    /// npm's scripts where both are there and `start` stays in the foreground, as a process of landfall's must;
+    /// else the entry itself.
+    fn start_and_stop(&self) -> (String, String) {
+        let scripts = &self.0.scripts;
+        let stays = scripts.get("start").is_some_and(|line| stays_in_the_foreground(line));
+        if !(stays && scripts.contains_key("stop")) {
+            return (self.start(), String::new());
+        }
+        (self.script("start"), format!("stop = {{ run = {} }}", self.script("stop")))
     }
 
     fn node(&self) -> Filling {
@@ -291,6 +306,12 @@ impl Values<'_> {
             (None, false) => list(&["node", "server.js"]),
         }
     }
+}
+
+/// Whether a script's command is the app itself, not something that starts it and returns.
+fn stays_in_the_foreground(line: &str) -> bool {
+    let returns = ["pm2", "forever", "nohup", "daemon", "systemctl"];
+    !line.trim_end().ends_with('&') && !returns.iter().any(|word| line.contains(word))
 }
 
 /// A TOML string.
