@@ -17,7 +17,7 @@ use support::example::Example;
 use support::host::Said;
 use support::nginx::{Nginx, Sent};
 use support::port::Port;
-use support::{Host, http, process, wait};
+use support::{Host, http, process, tools, wait};
 
 const APP: &str = "timetable";
 /// For one change of what runs on all hosts, on a busy machine.
@@ -49,7 +49,15 @@ impl Fleet {
         let ports = [Port::free(), Port::free()];
         let hosts = [(); 3].map(|()| Host::new("prod", ""));
         let site = Nginx::serving(1, &site_of(&hosts[STATIC]));
-        let mut fleet = Self { app: Example::of("koa-static").with_modules(), hosts, ports, store, site, _dir: dir, store_dir };
+        let mut fleet = Self {
+            app: Example::of("koa-static").with_modules(),
+            hosts,
+            ports,
+            store,
+            site,
+            _dir: dir,
+            store_dir,
+        };
         (0..3).for_each(|index| fleet.configure(index));
         for host in &mut fleet.hosts {
             let command = host.landfall_of_host_toml(&["watch"]);
@@ -88,8 +96,9 @@ impl Fleet {
 
     /// Builds and packs the app as it is now, for every environment, into the store that the hosts read.
     fn pack(&self, version: &str) -> String {
+        release(&self.app, version);
         let store = self.store_dir.to_string_lossy().into_owned();
-        self.app.pack(&self.hosts[0], &["--version", version, "--store", &store])
+        self.app.pack(&self.hosts[0], &["--store", &store])
     }
 
     /// Runs an order on the first server, and waits until every host has come to its end with this artifact.
@@ -139,30 +148,27 @@ impl Fleet {
         }
     }
 
-    fn status(&self, index: usize) -> Value {
-        self.run(index, &["status", APP, "-o", "json"]).json()["items"][0].clone()
+    fn json(&self, index: usize, arguments: &[&str]) -> Value {
+        let said = self.run(index, &[arguments, &["-o", "json"]].concat(), 0);
+        serde_json::from_str(&said.out).unwrap()
     }
 
-    /// A command on a host, with the state that all have.
+    fn status(&self, index: usize) -> Value {
+        self.json(index, &["status", APP])["items"][0].clone()
+    }
+
+    /// A command on a host, with the state that all have; it must end with this code.
     #[track_caller]
-    fn run(&self, index: usize, arguments: &[&str]) -> Done {
+    fn run(&self, index: usize, arguments: &[&str], code: i32) -> Said {
         let said = Said::of(self.hosts[index].landfall_of_host_toml(arguments).output().unwrap());
-        said.expect_code(0);
-        Done(said)
+        said.expect_code(code);
+        said
     }
 
     /// What the store's server sent to a host.
     fn sent_to(&self, index: usize) -> Vec<Sent> {
         let port = self.store.port(index);
         self.store.sent().into_iter().filter(|sent| sent.port == port).collect()
-    }
-}
-
-struct Done(Said);
-
-impl Done {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.0.out).unwrap()
     }
 }
 
@@ -196,8 +202,28 @@ fn bytes(sent: &[Sent]) -> u64 {
     sent.iter().map(|sent| sent.bytes).sum()
 }
 
+/// Makes this the version of package.json.
+fn release(app: &Example, version: &str) {
+    tools::run(app.path(), "npm", &["pkg", "set", &format!("version={version}")]);
+}
+
+const CHECK: &str = "body_contains =";
+/// Limits of the broken version alone: they travel with it.
+const SHORT: &str = "attempts = 10\ninterval = \"1s\"\nbody_contains =";
+
+/// A version that starts, and does not work.
+fn break_health(app: &Example) {
+    app.edit("server/main.js", "ctx.body = health;", "ctx.status = 500;");
+    app.edit("landfall.toml", CHECK, SHORT);
+}
+
+fn mend_health(app: &Example) {
+    app.edit("server/main.js", "ctx.status = 500;", "ctx.body = health;");
+    app.edit("landfall.toml", SHORT, CHECK);
+}
+
 /// Names and hashes of all files below a directory of a release.
-fn content(dir: &Path) -> BTreeSet<(PathBuf, blake3::Hash)> {
+fn content(dir: &Path) -> BTreeSet<(PathBuf, String)> {
     let mut found = BTreeSet::new();
     let mut dirs = vec![dir.to_owned()];
     while let Some(next) = dirs.pop() {
@@ -206,7 +232,7 @@ fn content(dir: &Path) -> BTreeSet<(PathBuf, blake3::Hash)> {
             if path.is_dir() {
                 dirs.push(path);
             } else {
-                let hash = blake3::hash(&std::fs::read(&path).unwrap());
+                let hash = blake3::hash(&std::fs::read(&path).unwrap()).to_hex().to_string();
                 found.insert((path.strip_prefix(dir).unwrap().to_owned(), hash));
             }
         }
@@ -237,6 +263,8 @@ fn servers_get_the_server_and_static_hosts_the_client_from_one_artifact_and_both
     // A page that was loaded before a deploy finds its assets after it.
     fleet.app.edit("client/src/line.js", " to ", " for ");
     let second = fleet.pack("1.1.0");
+    let differs = fleet.run(0, &["diff", &first, &second], 1).out;
+    assert!(differs.contains("layer static") && !differs.contains("layer deps"), "{differs}");
     let before: Vec<u64> = (0..3).map(|index| bytes(&fleet.sent_to(index))).collect();
     fleet.deploy(&second, 0);
     let newer = fleet.assert_serves("1.1.0");
@@ -247,7 +275,7 @@ fn servers_get_the_server_and_static_hosts_the_client_from_one_artifact_and_both
 
     // A version whose servers do not work: they go back, and the static host, where it is well, has the older files too.
     fleet.app.edit("client/src/line.js", " for ", " bound for ");
-    fleet.app.edit("server/main.js", "ctx.body = health;", "ctx.status = 500;");
+    break_health(&fleet.app);
     let bad = fleet.pack("1.2.0");
     fleet.deploy(&bad, 8);
     assert_eq!(fleet.assert_serves("1.1.0").assets, newer.assets);
@@ -260,7 +288,7 @@ fn servers_get_the_server_and_static_hosts_the_client_from_one_artifact_and_both
     assert_all_run_the_same_bytes(&fleet, &first);
 
     // The recipe keeps three releases: of the fourth page's predecessors the oldest is gone.
-    fleet.app.edit("server/main.js", "ctx.status = 500;", "ctx.body = health;");
+    mend_health(&fleet.app);
     fleet.app.edit("client/src/line.js", " bound for ", " sails to ");
     let last = fleet.pack("1.3.0");
     fleet.deploy(&last, 0);
@@ -283,7 +311,10 @@ fn assert_each_host_has_its_part(fleet: &Fleet) {
         assert!(text.contains(SECRET));
         let serving = fleet.hosts[server].serving(APP, "prod");
         let commands: Vec<&str> = serving.iter().map(|process| process.command.as_str()).collect();
-        assert!(commands.contains(&"npm run start") && commands.contains(&"node server/main.js"), "{commands:?}");
+        assert!(
+            commands.contains(&"npm run start") && commands.contains(&"node server/main.js"),
+            "{commands:?}"
+        );
         let node = serving.iter().find(|process| process.command == "node server/main.js").unwrap();
         assert_eq!(process::started_with(node.pid)["SERVER_ENV"], "prod");
     }
@@ -324,7 +355,7 @@ fn assert_all_run_the_same_bytes(fleet: &Fleet, artifact: &str) {
         let status = fleet.status(index);
         assert_eq!(status["running"]["artifact"], artifact, "{status:#}");
         assert_eq!((&status["sync"], &status["health"]), (&"Synced".into(), &"Healthy".into()), "{status:#}");
-        fleet.run(index, &["verify", APP, "--deep"]);
+        fleet.run(index, &["verify", APP, "--deep"], 0);
     }
     for part in ["node_modules", "server"] {
         let of = |server: usize| content(&fleet.hosts[server].current(APP, "prod").join(part));
@@ -338,7 +369,135 @@ fn assert_the_app_logs_outside_its_releases(fleet: &Fleet) {
     let text = std::fs::read_to_string(&log).unwrap();
     let pages = text.lines().filter(|line| line.contains("GET / 200")).count();
     assert!(pages >= 5, "one file has the lines of every release: {text}");
-    assert!(!text.is_empty() && !log.canonicalize().unwrap().starts_with(fleet.hosts[0].app(APP, "prod").join("releases")));
-    let own = fleet.run(0, &["logs", APP, "-o", "json"]).json().to_string();
+    assert!(
+        !text.is_empty()
+            && !log.canonicalize().unwrap().starts_with(fleet.hosts[0].app(APP, "prod").join("releases"))
+    );
+    let own = fleet.json(0, &["logs", APP]).to_string();
     assert!(own.contains("stopped "), "what `npm run stop` said is in the app's log: {own}");
+}
+
+#[test]
+fn one_artifact_runs_in_every_environment_as_that_environment() {
+    let app = Example::of("koa-static").with_modules();
+    let store = tempfile::tempdir().unwrap();
+    let mut artifact = None;
+    for environment in ["stable", "sit", "pre", "prod"] {
+        let port = Port::free();
+        let host = Host::new(environment, &format!("[apps.{APP}]\nenv = {{ PORT = \"{}\" }}\n", port.number));
+        let toml = std::fs::read_to_string(host.dir.join("host.toml")).unwrap();
+        host.write("host.toml", &format!("roles = [\"server\"]\nstore = {:?}\n{toml}", store.path()));
+        let id = artifact.get_or_insert_with(|| app.pack(&host, &[])).clone();
+        host.want(APP, &id);
+        host.run(&["watch", "--once"]).expect_code(0);
+        let health = http::get(port.number, "/health").unwrap().json();
+        assert_eq!(health["environment"], environment);
+        let current = host.current(APP, environment);
+        let files =
+            std::fs::read_dir(&current).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
+        let env_files: Vec<String> = files.filter(|name| name.starts_with(".env")).collect();
+        assert_eq!(
+            env_files,
+            [format!(".env.{environment}")],
+            "another environment's file is none of this host's"
+        );
+        let serving = host.serving(APP, environment);
+        let npm = serving.iter().find(|process| process.command == "npm run start").unwrap();
+        assert_eq!(process::started_with(npm.pid)["SERVER_ENV"], environment);
+    }
+}
+
+/// The app as it runs before landfall: built in its own directory, started there by hand.
+struct ByHand<'a> {
+    app: &'a Example,
+    npm: Child,
+}
+
+impl<'a> ByHand<'a> {
+    fn start(app: &'a Example, host: &Host, port: u16) -> Self {
+        let npm = |script: &str| {
+            let mut npm = host.program("npm");
+            npm.args(["run", script]).current_dir(app.path()).stdout(Stdio::null()).stderr(Stdio::null());
+            npm.env("SERVER_ENV", "prod").env("PORT", port.to_string()).env("TOKEN", SECRET);
+            npm
+        };
+        assert!(npm("build").status().unwrap().success());
+        Self { app, npm: npm("start").spawn().unwrap() }
+    }
+
+    /// Who holds the port.
+    fn server(&self) -> Option<process::Process> {
+        let mut below = process::working_under(self.app.path()).into_iter();
+        below.find(|process| process.command == "node server/main.js")
+    }
+}
+
+impl Drop for ByHand<'_> {
+    fn drop(&mut self) {
+        process::belonging_to(self.app.path()).iter().for_each(|left| process::kill(left.pid));
+        self.npm.kill().ok();
+        self.npm.wait().ok();
+    }
+}
+
+#[track_caller]
+fn serves(port: u16, version: &str) {
+    wait::wait_until(&format!("{version} answers"), LIMIT, || {
+        http::get(port, "/health").is_ok_and(|it| it.status == 200 && it.json()["version"] == version)
+    });
+}
+
+#[test]
+fn the_first_release_takes_over_from_npm_start_by_hand_and_a_bad_one_goes_back_to_it() {
+    let port = Port::free();
+    let apps = format!("[apps.{APP}]\nenv = {{ PORT = \"{}\" }}\n", port.number);
+    let host = Host::new("prod", &apps);
+    let toml = std::fs::read_to_string(host.dir.join("host.toml")).unwrap();
+    host.write("host.toml", &format!("roles = [\"server\"]\n{toml}"));
+    let app = Example::of("koa-static").with_modules();
+    let before = Example::of("koa-static").with_modules();
+    release(&before, "0.9.0");
+    let by_hand = ByHand::start(&before, &host, port.number);
+    serves(port.number, "0.9.0");
+    let old = by_hand.server().unwrap();
+
+    // Who comes without a word is told who is there, and nothing happens.
+    host.want(APP, &app.pack(&host, &[]));
+    host.run(&["watch", "--once"]).expect_code(3);
+    let message = host.attempts(APP)[0]["failure"]["message"].as_str().unwrap().to_owned();
+    for part in [
+        format!("port {} is held by pid {} (node, ", port.number, old.pid),
+        format!("`landfall adopt {APP} --pid {}`", old.pid),
+    ] {
+        assert!(message.contains(&part), "{message}");
+    }
+    assert_eq!(by_hand.server().map(|process| process.pid), Some(old.pid));
+
+    let adopt = ["adopt", APP, "--pid", &old.pid.to_string(), "--shared", "logs", "--shared", "run"];
+    let said = host.run(&adopt);
+    said.expect_code(0);
+    assert!(!said.err.contains(SECRET) && !said.out.contains(SECRET));
+    assert_eq!(by_hand.server().map(|process| process.pid), Some(old.pid), "it runs on as it did");
+
+    break_health(&app);
+    release(&app, "1.0.1");
+    host.want(APP, &app.pack(&host, &[]));
+    host.run(&["watch", "--once"]).expect_code(8);
+    assert_eq!(by_hand.server(), None, "two could not hold the port");
+    serves(port.number, "0.9.0");
+    let back = host.serving(APP, "prod");
+    assert!(
+        back.iter()
+            .any(|process| process::started_with(process.pid).get("TOKEN").is_some_and(|it| it == SECRET)),
+        "{back:?}"
+    );
+
+    mend_health(&app);
+    release(&app, "1.0.2");
+    host.want(APP, &app.pack(&host, &[]));
+    host.run(&["watch", "--once"]).expect_code(0);
+    serves(port.number, "1.0.2");
+    let results: Vec<_> =
+        host.attempts(APP).iter().map(|it| it["result"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(results, ["Refused", "Adopted", "Reverted", "Healthy"]);
 }

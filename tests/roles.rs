@@ -207,7 +207,9 @@ fn env_files_are_for_the_hosts_of_their_roles_and_no_other_needs_or_gets_them() 
         grep.args(["-rqF", "canary-8d1f", "apps", "objects", "run"]).current_dir(host.root());
         grep.stderr(std::process::Stdio::null()).status().unwrap().success()
     };
-    for (roles, gets) in [(&["web"][..], true), (&["static"], false), (&["worker"], false), (&["static", "web"], true)] {
+    for (roles, gets) in
+        [(&["web"][..], true), (&["static"], false), (&["worker"], false), (&["static", "web"], true)]
+    {
         let host = host(roles);
         host.deploy_once(&source()).expect_code(0);
         let current = host.current("web", "prod");

@@ -85,13 +85,8 @@ impl Inner {
                 .find(|(name, _)| *name == env::file_name(&asked, &self.service.environment, kind))
                 .map(|(_, layer)| layer)
         };
-        let env = self.resolve(
-            id,
-            &asked,
-            named(LayerKind::Base),
-            named(LayerKind::Local),
-            Some(&release.name),
-        )?;
+        let env =
+            self.resolve(id, &asked, named(LayerKind::Base), named(LayerKind::Local), Some(&release.name))?;
         Ok(Bound { settings: settings.digest(), spec, release, env, files, skipped })
     }
 

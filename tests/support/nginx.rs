@@ -32,7 +32,8 @@ pub struct Sent {
 impl Nginx {
     /// Serves on so many free ports with the same body of a `server { … }` block.
     pub fn serving(ports: usize, server: &str) -> Self {
-        let dir = tempfile::Builder::new().prefix("landfall-nginx-").tempdir().expect("a temporary directory");
+        let dir =
+            tempfile::Builder::new().prefix("landfall-nginx-").tempdir().expect("a temporary directory");
         let ports: Vec<Port> = (0..ports).map(|_| Port::free()).collect();
         let listen: String =
             ports.iter().map(|port| format!("listen 127.0.0.1:{};\n", port.number)).collect();
