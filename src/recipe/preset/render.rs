@@ -203,15 +203,13 @@ impl Values<'_> {
         [self.common(), own].concat()
     }
 
-    /// npm's scripts where both are there and `start` stays in the foreground, as a process of landfall's must;
-    /// else the entry itself.
+    /// npm's scripts where both are there and speak of the app itself; else the entry.
     fn start_and_stop(&self) -> (String, String) {
-        let scripts = &self.0.scripts;
-        let stays = scripts.get("start").is_some_and(|line| stays_in_the_foreground(line));
-        if !(stays && scripts.contains_key("stop")) {
-            return (self.start(), String::new());
+        let own = |name: &str| self.0.scripts.get(name).is_some_and(|line| needs_no_manager(line));
+        match own("start") && own("stop") {
+            true => (self.script("start"), format!("stop = {{ run = {} }}", self.script("stop"))),
+            false => (self.start(), String::new()),
         }
-        (self.script("start"), format!("stop = {{ run = {} }}", self.script("stop")))
     }
 
     fn node(&self) -> Filling {
@@ -308,10 +306,11 @@ impl Values<'_> {
     }
 }
 
-/// Whether a script's command is the app itself, not something that starts it and returns.
-fn stays_in_the_foreground(line: &str) -> bool {
-    let returns = ["pm2", "forever", "nohup", "daemon", "systemctl"];
-    !line.trim_end().ends_with('&') && !returns.iter().any(|word| line.contains(word))
+/// Whether a script's command is the app itself, not something that starts it, keeps it running and returns: a process
+/// of landfall's stays in the foreground.
+fn needs_no_manager(line: &str) -> bool {
+    let managers = ["pm2", "forever", "nohup", "daemon", "systemctl"];
+    !line.trim_end().ends_with('&') && !managers.iter().any(|word| line.contains(word))
 }
 
 /// A TOML string.
