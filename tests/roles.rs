@@ -226,6 +226,19 @@ fn env_files_are_for_the_hosts_of_their_roles_and_no_other_needs_or_gets_them() 
 }
 
 #[test]
+fn doctor_asks_for_an_account_and_a_port_only_where_something_starts() {
+    let set = "\n[env]\nset = { PORT = \"4999\" }\n";
+    for (roles, starts) in [(&["static"][..], false), (&["static", "web"], true)] {
+        let host = host(roles);
+        host.deploy_once(&shop("1", &both(), set)).expect_code(0);
+        let doctor = host.run(&["doctor"]).out;
+        assert_eq!(doctor.contains("4999"), starts, "{roles:?}: {doctor}");
+        let as_root = rustix::process::geteuid().is_root();
+        assert_eq!(doctor.contains("run as root"), starts && as_root, "{roles:?}: {doctor}");
+    }
+}
+
+#[test]
 fn a_trial_run_is_made_on_the_hosts_of_its_roles_only() {
     let tried = "\n[[preflight]]\nname = \"web\"\nroles = [\"canary\"]\n";
     let line = "test -z \"$LANDFALL_PREFLIGHT\" && exec sleep 100001; exit 1";

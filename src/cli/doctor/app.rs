@@ -97,6 +97,11 @@ impl App<'_> {
         &self.patient.host.config.roles
     }
 
+    /// Whether anything of it runs on a host of these roles.
+    fn starts(&self, spec: &ReleaseSpec) -> bool {
+        spec.start.iter().any(|start| applies(&start.roles, self.roles()))
+    }
+
     fn release(&self, spec: &ReleaseSpec, artifact: &Artifact, packed: &BTreeSet<String>) -> Vec<Finding> {
         let account = self.patient.host.account(self.name, self.config().user.as_deref()).unwrap_or_default();
         let mut found = Vec::new();
@@ -190,7 +195,8 @@ impl App<'_> {
     fn ports(&self, spec: &ReleaseSpec, env: &BTreeMap<String, String>, dir: &AppDir) -> Vec<Finding> {
         let checks = spec.health.iter().filter(|health| applies(&health.roles, self.roles()));
         let mut ports: BTreeSet<u16> = checks.filter_map(|health| port_of(health, env)).collect();
-        ports.extend(env.get("PORT").and_then(|port| port.parse::<u16>().ok()));
+        let own = env.get("PORT").filter(|_| self.starts(spec));
+        ports.extend(own.and_then(|port| port.parse::<u16>().ok()));
         let releases = dir.releases().canonicalize().unwrap_or_else(|_| dir.releases());
         let mut found = Vec::new();
         for port in ports {
@@ -230,7 +236,7 @@ impl App<'_> {
     /// Apps of root are copies, and can change everything.
     fn user(&self, spec: &ReleaseSpec) -> Option<Finding> {
         let as_root = rustix::process::geteuid().is_root() && self.config().user.is_none();
-        (as_root && !spec.start.is_empty()).then(|| {
+        (as_root && self.starts(spec)).then(|| {
             let app = self.name;
             let what =
                 "no `user` under [apps]: the app and its steps run as root, and each release is a full copy";
@@ -257,8 +263,7 @@ impl App<'_> {
                 "if `{name}` is among them: landfall adopt {name} --pm2 {name} --pm2-home {home}; else PM2_HOME={home} pm2 kill",
                 home = home.display()
             );
-            let uses_pm2 = !spec.start.is_empty();
-            found.extend(uses_pm2.then(|| Finding::warning(PM2, what, fix)));
+            found.extend(self.starts(spec).then(|| Finding::warning(PM2, what, fix)));
         }
         found
     }
