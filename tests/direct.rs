@@ -243,6 +243,40 @@ fn a_stop_command_of_the_recipe_ends_the_app() {
     assert_eq!(running.facts().last_exit, Some(Exit::Code(9)));
 }
 
+fn stopped_by(line: &str, grace_ms: u64) -> landfall::spec::StopSpec {
+    landfall::spec::StopSpec { command: Some(shell(line)), ..stop_spec(grace_ms) }
+}
+
+#[test]
+fn what_a_stop_command_says_is_in_the_log_and_one_that_fails_leaves_it_to_the_signal() {
+    let app = App::new();
+    let running = Running::new(&app);
+    let stop = stopped_by("echo cannot find the pid file; exit 3", 60_000);
+    let mut launch = app.launch("a", shell("trap 'exit 5' TERM; while :; do sleep 0.02; done"));
+    launch.spec.stop = stop.clone();
+    running.start(&launch).unwrap();
+    block_on(running.manager.stop(&app.slot(), &stop)).unwrap();
+    assert_eq!(running.facts().last_exit, Some(Exit::Code(5)));
+    let log = app.log();
+    assert!(log.contains("cannot find the pid file\n"), "{log}");
+    assert!(log.contains("landfall: the stop command ended with status 3\n"), "{log}");
+}
+
+#[test]
+fn a_stop_command_that_hangs_or_does_nothing_is_ended_with_the_app_at_the_deadline() {
+    for line in ["sleep 1000", "(setsid sleep 1000 &); exit 0"] {
+        let app = App::new();
+        let running = Running::new(&app);
+        let stop = stopped_by(line, 500);
+        let mut launch = app.launch("a", shell("trap '' TERM; while :; do sleep 0.02; done"));
+        launch.spec.stop = stop.clone();
+        running.start(&launch).unwrap();
+        block_on(running.manager.stop(&app.slot(), &stop)).unwrap();
+        assert_eq!(working_under(&app.root), [], "{line}");
+        assert_eq!(running.facts().last_exit, Some(Exit::Signal(9)), "{line}");
+    }
+}
+
 #[test]
 fn an_app_runs_as_its_account_without_any_other_group() {
     if !rustix::process::getuid().is_root() {

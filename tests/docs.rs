@@ -179,7 +179,9 @@ fn documents() -> Vec<PathBuf> {
         let entries = std::fs::read_dir(here().join(dir)).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect::<Vec<_>>()
     };
-    ["", "docs", "docs/decisions"].into_iter().flat_map(list).collect()
+    let examples = std::fs::read_dir(here().join("examples")).unwrap().map(|entry| entry.unwrap().path());
+    let readmes = examples.map(|dir| dir.join("README.md")).filter(|readme| readme.exists());
+    ["", "docs", "docs/decisions", "docs/guides"].into_iter().flat_map(list).chain(readmes).collect()
 }
 
 /// The name that a heading gets as a link's target: as on the usual forges.

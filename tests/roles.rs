@@ -14,9 +14,17 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 fn host(roles: &[&str]) -> Host {
     let host = Host::new("prod", "");
-    let toml = std::fs::read_to_string(host.dir.join("host.toml")).unwrap();
-    host.write("host.toml", &toml.replace("environment =", &format!("roles = {roles:?}\nenvironment =")));
+    give(&host, roles);
     host
+}
+
+/// Makes these the roles of a host.
+fn give(host: &Host, roles: &[&str]) {
+    let toml = std::fs::read_to_string(host.dir.join("host.toml")).unwrap();
+    let others = toml.lines().filter(|line| !line.starts_with("roles ="));
+    let all: Vec<String> =
+        std::iter::once(format!("roles = {roles:?}")).chain(others.map(str::to_owned)).collect();
+    host.write("host.toml", &all.join("\n"));
 }
 
 /// `[[start]]` of a process that is known by an argument of its own.
@@ -182,6 +190,87 @@ fn steps_run_on_the_hosts_of_their_roles_only() {
                 "{roles:?} {name}"
             );
         }
+    }
+}
+
+#[test]
+fn env_files_are_for_the_hosts_of_their_roles_and_no_other_needs_or_gets_them() {
+    let env = "\n[[layer]]\nname = \"env\"\nkind = \"env\"\nroles = [\"web\"]\n\n[env]\nenvironments = [\"prod\"]\n\
+               required = [\"TOKEN\", \"URL\"]\n";
+    let source = || {
+        shop("1", &both(), env)
+            .with(".env.prod", b"TOKEN=canary-8d1f\n")
+            .with(".env.prod.local", b"URL=http://127.0.0.1:1/\n")
+    };
+    let has_secret = |host: &Host| {
+        let mut grep = std::process::Command::new("grep");
+        grep.args(["-rqF", "canary-8d1f", "apps", "objects", "run"]).current_dir(host.root());
+        grep.stderr(std::process::Stdio::null()).status().unwrap().success()
+    };
+    for (roles, gets) in
+        [(&["web"][..], true), (&["static"], false), (&["worker"], false), (&["static", "web"], true)]
+    {
+        let host = host(roles);
+        host.deploy_once(&source()).expect_code(0);
+        let current = host.current("web", "prod");
+        assert_eq!(current.join(".env.prod").exists(), gets, "{roles:?}");
+        assert_eq!(has_secret(&host), gets, "{roles:?}");
+        let doctor = host.run(&["doctor"]);
+        assert!(!doctor.out.contains("TOKEN"), "{roles:?}: {}", doctor.out);
+        host.run(&["env", "web"]).expect_code(0);
+    }
+    // Who runs it needs what the recipe says.
+    let host = host(&["web"]);
+    let without = shop("2", &both(), env).with(".env.prod", b"TOKEN=x\n").with(".env.prod.local", b"");
+    host.deploy_once(&without).expect_code(3);
+}
+
+#[test]
+fn doctor_asks_for_an_account_and_a_port_only_where_something_starts() {
+    let set = "\n[env]\nset = { PORT = \"4999\" }\n";
+    for (roles, starts) in [(&["static"][..], false), (&["static", "web"], true)] {
+        let host = host(roles);
+        host.deploy_once(&shop("1", &both(), set)).expect_code(0);
+        let doctor = host.run(&["doctor"]).out;
+        assert_eq!(doctor.contains("4999"), starts, "{roles:?}: {doctor}");
+        let as_root = rustix::process::geteuid().is_root();
+        assert_eq!(doctor.contains("run as root"), starts && as_root, "{roles:?}: {doctor}");
+    }
+}
+
+#[test]
+fn a_trial_run_is_made_on_the_hosts_of_its_roles_only() {
+    let tried = "\n[[preflight]]\nname = \"web\"\nroles = [\"canary\"]\n";
+    let line = "test -z \"$LANDFALL_PREFLIGHT\" && exec sleep 100001; exit 1";
+    let web = format!("\n[[start]]\nname = \"web\"\nroles = [\"web\"]\nshell = '{line}'\n");
+    let source = || shop("1", &(web.clone() + &process("worker", "\"worker\"", 100_002)), tried);
+    let calm = host(&["web"]);
+    calm.deploy_once(&source()).expect_code(0);
+    assert_eq!(sleeping(&calm), ["100001"]);
+    let canary = host(&["canary", "web"]);
+    canary.deploy_once(&source()).expect_code(7);
+    assert_eq!(canary.attempts("web")[0]["failure"]["reason"], "PreflightFailed");
+}
+
+#[test]
+fn a_host_that_gains_or_loses_a_role_gets_and_stops_its_part_with_the_next_reconciliation() {
+    let host = host(&["static"]);
+    host.deploy_once(&shop("1", &both(), "")).expect_code(0);
+    assert_eq!(sleeping(&host), [""; 0]);
+    for (roles, running) in [
+        (&["static", "web"][..], &["100001"][..]),
+        (&["web", "worker"], &["100001", "100002"]),
+        (&["worker"], &["100002"]),
+        (&["static"], &[]),
+    ] {
+        give(&host, roles);
+        host.run(&["watch", "--once"]).expect_code(0);
+        assert_eq!(sleeping(&host), running, "{roles:?}");
+        let current = host.current("web", "prod");
+        for name in ["web", "worker", "static"] {
+            assert_eq!(current.join(name).is_dir(), roles.contains(&name), "{roles:?}: {name}");
+        }
+        host.run(&["verify", "--deep"]).expect_code(0);
     }
 }
 

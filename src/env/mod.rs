@@ -3,6 +3,7 @@
 //! [`dotenv::parse`] reads a file as npm's `dotenv` does. [`resolve`] is pure and puts the layers in order;
 //! every value knows where it came from. Values are secrets: no `Debug` and no error here shows one.
 
+mod asked;
 pub mod dotenv;
 pub mod dotenv_expand;
 mod error;
@@ -12,6 +13,7 @@ pub mod key;
 mod layer;
 mod resolve;
 
+pub use asked::asked_of;
 pub use error::EnvError;
 pub use expansion::{expand, expand_check, expand_command};
 pub use fingerprint::fingerprint;

@@ -57,11 +57,12 @@ impl Inner {
                 format!("{id}: this landfall cannot read what the artifact says of its release: {error}");
             failure(Class::Refused, "ReleaseUnreadable", what)
         })?;
-        let base = self.env_layer(&spec.env, artifact, LayerKind::Base)?;
-        let local = self.env_layer(&spec.env, artifact, LayerKind::Local)?;
+        let asked = env::asked_of(&spec.env, artifact, &self.service.environment, &self.service.roles);
+        let base = self.env_layer(&asked, artifact, LayerKind::Base)?;
+        let local = self.env_layer(&asked, artifact, LayerKind::Local)?;
         let resolved = self.resolve(
             id,
-            &spec.env,
+            &asked,
             base.as_ref().map(|(_, layer)| layer),
             local.as_ref().map(|(_, layer)| layer),
             None,
@@ -81,16 +82,11 @@ impl Inner {
         let named = |kind| {
             files
                 .iter()
-                .find(|(name, _)| *name == env::file_name(&spec.env, &self.service.environment, kind))
+                .find(|(name, _)| *name == env::file_name(&asked, &self.service.environment, kind))
                 .map(|(_, layer)| layer)
         };
-        let env = self.resolve(
-            id,
-            &spec.env,
-            named(LayerKind::Base),
-            named(LayerKind::Local),
-            Some(&release.name),
-        )?;
+        let env =
+            self.resolve(id, &asked, named(LayerKind::Base), named(LayerKind::Local), Some(&release.name))?;
         Ok(Bound { settings: settings.digest(), spec, release, env, files, skipped })
     }
 

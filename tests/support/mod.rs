@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
 pub mod container;
+pub mod example;
 pub mod git;
 pub mod hash;
 pub mod host;
@@ -10,6 +11,7 @@ pub mod http;
 pub mod json;
 pub mod nest_app;
 pub mod next_app;
+pub mod nginx;
 pub mod port;
 pub mod process;
 pub mod source;

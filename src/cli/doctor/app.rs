@@ -14,7 +14,7 @@ use crate::layout::AppDir;
 use crate::preview::Documents;
 use crate::proc;
 use crate::release::spec_of;
-use crate::spec::{Check, HealthSpec, ReleaseSpec, StepKind, StepSpec, applies};
+use crate::spec::{Check, EnvSpec, HealthSpec, ReleaseSpec, StepKind, StepSpec, applies};
 use crate::start::Account;
 use crate::state::Target;
 
@@ -98,13 +98,19 @@ impl App<'_> {
         &self.patient.host.config.roles
     }
 
+    /// Whether anything of it runs on a host of these roles.
+    fn starts(&self, spec: &ReleaseSpec) -> bool {
+        spec.start.iter().any(|start| applies(&start.roles, self.roles()))
+    }
+
     fn release(&self, spec: &ReleaseSpec, artifact: &Artifact, packed: &BTreeSet<String>) -> Vec<Finding> {
         let account = self.patient.host.account(self.name, self.config().user.as_deref()).unwrap_or_default();
         let mut found = Vec::new();
         let clean = self.patient.host.clean_env(account.as_ref());
-        let env = match self.env(spec, artifact, &clean) {
+        let asked = env::asked_of(&spec.env, artifact, self.patient.environment, self.roles());
+        let env = match self.env(&asked, artifact, &clean) {
             Ok(env) => {
-                found.push(Finding::good(ENV, format!("{} required keys are set", spec.env.required.len())));
+                found.push(Finding::good(ENV, format!("{} required keys are set", asked.required.len())));
                 env
             }
             Err(error) => {
@@ -132,18 +138,18 @@ impl App<'_> {
     /// The environment as the next deploy would resolve it.
     fn env(
         &self,
-        spec: &ReleaseSpec,
+        asked: &EnvSpec,
         artifact: &Artifact,
         clean: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, EnvError> {
         let config = self.config();
-        let layer = |kind| self.layer(spec, artifact, config.env_dir.as_deref(), kind);
+        let layer = |kind| self.layer(asked, artifact, config.env_dir.as_deref(), kind);
         let (base, local) = (layer(LayerKind::Base)?, layer(LayerKind::Local)?);
         let own =
             ["APP", "ENV", "RELEASE", "ARTIFACT"].map(|key| (format!("LANDFALL_{key}"), "x".to_owned()));
         let resolved = env::resolve(&EnvInput {
             place: Place::Host,
-            spec: &spec.env,
+            spec: asked,
             environment: Some(self.patient.environment),
             clean,
             base: base.as_ref(),
@@ -156,15 +162,15 @@ impl App<'_> {
 
     fn layer(
         &self,
-        spec: &ReleaseSpec,
+        spec: &EnvSpec,
         artifact: &Artifact,
         env_dir: Option<&Path>,
         kind: LayerKind,
     ) -> Result<Option<Layer>, EnvError> {
-        if spec.env.environments.is_empty() {
+        if spec.environments.is_empty() {
             return Ok(None);
         }
-        let file = env::file_name(&spec.env, self.patient.environment, kind);
+        let file = env::file_name(spec, self.patient.environment, kind);
         if let Some((layer, _)) = env::find_layer(None, env_dir, None, &file)? {
             return Ok(Some(layer));
         }
@@ -196,7 +202,8 @@ impl App<'_> {
     fn ports(&self, spec: &ReleaseSpec, env: &BTreeMap<String, String>, dir: &AppDir) -> Vec<Finding> {
         let checks = spec.health.iter().filter(|health| applies(&health.roles, self.roles()));
         let mut ports: BTreeSet<u16> = checks.filter_map(|health| port_of(health, env)).collect();
-        ports.extend(env.get("PORT").and_then(|port| port.parse::<u16>().ok()));
+        let own = env.get("PORT").filter(|_| self.starts(spec));
+        ports.extend(own.and_then(|port| port.parse::<u16>().ok()));
         let releases = dir.releases().canonicalize().unwrap_or_else(|_| dir.releases());
         let mut found = Vec::new();
         for port in ports {
@@ -252,7 +259,7 @@ impl App<'_> {
     /// Apps of root are copies, and can change everything.
     fn user(&self, spec: &ReleaseSpec) -> Option<Finding> {
         let as_root = rustix::process::geteuid().is_root() && self.config().user.is_none();
-        (as_root && !spec.start.is_empty()).then(|| {
+        (as_root && self.starts(spec)).then(|| {
             let app = self.name;
             let what =
                 "no `user` under [apps]: the app and its steps run as root, and each release is a full copy";
@@ -279,8 +286,7 @@ impl App<'_> {
                 "if `{name}` is among them: landfall adopt {name} --pm2 {name} --pm2-home {home}; else PM2_HOME={home} pm2 kill",
                 home = home.display()
             );
-            let uses_pm2 = !spec.start.is_empty();
-            found.extend(uses_pm2.then(|| Finding::warning(PM2, what, fix)));
+            found.extend(self.starts(spec).then(|| Finding::warning(PM2, what, fix)));
         }
         found
     }

@@ -73,6 +73,11 @@ impl Values<'_> {
         if self.0.env_files.is_empty() { String::new() } else { layer.to_owned() }
     }
 
+    /// Secrets are for the hosts that run something.
+    fn env_layer_of(&self, role: &str) -> String {
+        self.env_layer().replace("kind = ", &format!("roles = [{}]\nkind = ", quoted(role)))
+    }
+
     fn environments(&self) -> String {
         let files = &self.0.env_files;
         if files.is_empty() {
@@ -197,19 +202,27 @@ impl Values<'_> {
     }
 
     fn koa(&self) -> Filling {
-        let stop = match self.0.scripts.contains_key("stop") && self.0.entry.is_none() {
-            true => "stop = { run = [\"npm\", \"run\", \"stop\"] }".to_owned(),
-            false => String::new(),
-        };
+        let (start, stop) = self.start_and_stop();
         let client = self.0.first(CLIENT_DIRS).unwrap_or("public");
         let own = vec![
             ("build", self.build_and_install()),
             ("code", self.code(Some(client))),
             ("client", files(&[(client, client)])),
-            ("start", self.start()),
+            ("kept", quoted(client)),
+            ("server_env_layer", self.env_layer_of("server")),
+            ("start", start),
             ("stop", stop),
         ];
         [self.common(), own].concat()
+    }
+
+    /// npm's scripts where both are there and speak of the app itself; else the entry.
+    fn start_and_stop(&self) -> (String, String) {
+        let own = |name: &str| self.0.scripts.get(name).is_some_and(|line| needs_no_manager(line));
+        match own("start") && own("stop") {
+            true => (self.script("start"), format!("stop = {{ run = {} }}", self.script("stop"))),
+            false => (self.start(), String::new()),
+        }
     }
 
     fn node(&self) -> Filling {
@@ -304,6 +317,13 @@ impl Values<'_> {
             (None, false) => list(&["node", "server.js"]),
         }
     }
+}
+
+/// Whether a script's command is the app itself, not something that starts it, keeps it running and returns: a process
+/// of landfall's stays in the foreground.
+fn needs_no_manager(line: &str) -> bool {
+    let managers = ["pm2", "forever", "nohup", "daemon", "systemctl"];
+    !line.trim_end().ends_with('&') && !managers.iter().any(|word| line.contains(word))
 }
 
 /// A TOML string.

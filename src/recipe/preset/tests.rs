@@ -182,8 +182,37 @@ fn a_koa_app_keeps_its_client_part_from_its_servers() {
     assert_eq!(spec.env.set["SERVER_ENV"], "${LANDFALL_ENV}");
     assert_eq!(spec.env.environments.len(), 4);
     assert!(spec.env.local_optional);
+    assert_eq!(roles("env"), vec!["server".to_owned()], "a static host needs no secret");
+    assert_eq!(spec.paths.keep, ["public"]);
     assert!(matches!(&spec.start[0].command, Command::Run(a) if a[..] == ["node", "app.js"]));
+    assert_eq!(spec.start[0].stop.command, None);
     assert!(spec.start[0].roles[0].as_str() == "server");
+}
+
+#[test]
+fn npm_scripts_are_kept_where_start_stays_in_the_foreground() {
+    let koa = |start: &str| {
+        let package = serde_json::json!({
+            "name": "shop", "version": "1.0.0", "dependencies": {"koa": "3"},
+            "scripts": {"start": start, "stop": "node stop.js"},
+        });
+        let (_, _, spec) =
+            found(&[("package.json", &package.to_string()), ("app.js", ""), ("yarn.lock", "")]);
+        let start = spec.start.into_iter().next().unwrap();
+        (start.command, start.stop.command)
+    };
+    let run = |words: &[&str]| Command::Run(words.iter().map(|word| (*word).to_owned()).collect());
+    let scripts = (run(&["yarn", "run", "start"]), Some(run(&["yarn", "run", "stop"])));
+    assert_eq!(koa("node app.js"), scripts);
+    assert_eq!(koa("NODE_OPTIONS=--enable-source-maps node ./app.js"), scripts);
+    for returns in [
+        "pm2 start app.js",
+        "nohup node app.js &",
+        "egg-scripts start --daemon app.js",
+        "forever start app.js",
+    ] {
+        assert_eq!(koa(returns), (run(&["node", "app.js"]), None), "{returns}");
+    }
 }
 
 #[test]

@@ -52,6 +52,20 @@ impl Family {
         Some(self.ended.remove(at).1)
     }
 
+    /// How this child ended, once it has; none: the time was up first.
+    pub(crate) async fn end_before(&mut self, pid: u32, deadline: Instant) -> Option<Exit> {
+        let mut pause = LOOK_AGAIN;
+        loop {
+            if let Some(exit) = self.take_end(pid) {
+                return Some(exit);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            self.wait_for_change(&mut pause).await;
+        }
+    }
+
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             let pid = pid.as_raw_nonzero().get().unsigned_abs();

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -137,13 +137,17 @@ impl Supervisor {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let spawned = self.family.spawn(&mut command);
         let mut child = spawned.map_err(|error| self.why_not(&error))?;
+        self.log_output_of(&mut child);
+        // Not reaped yet, so the pid is still this child's, a zombie's at worst.
+        let stat = proc::stat(child.id()).ok_or_else(|| io::Error::other("/proc is not readable"))?;
+        Ok(stat.id)
+    }
+
+    fn log_output_of(&mut self, child: &mut Child) {
         let out = child.stdout.take().map(OwnedFd::from);
         let err = child.stderr.take().map(OwnedFd::from);
         self.pumps.retain(|pump| !pump.is_finished());
         self.pumps.extend(out.into_iter().chain(err).map(|pipe| log_lines(pipe, &self.log)));
-        // Not reaped yet, so the pid is still this child's, a zombie's at worst.
-        let stat = proc::stat(child.id()).ok_or_else(|| io::Error::other("/proc is not readable"))?;
-        Ok(stat.id)
     }
 
     fn why_not(&self, error: &io::Error) -> io::Error {
@@ -244,9 +248,12 @@ impl Supervisor {
         let mains: Vec<ProcessId> = self.instances.iter().filter_map(|one| one.running).collect();
         let groups: Vec<u32> = mains.iter().map(|id| id.pid).collect();
         let deadline = Instant::now() + stop.grace.duration();
-        let helper = stop.argv.as_ref().and_then(|argv| self.run_stop_command(argv));
-        match (helper, signals::named(&stop.signal)) {
-            (None, Some(signal)) => self.family.ask(&groups, signal, deadline).await,
+        let stopped_by_command = match &stop.argv {
+            Some(argv) => self.stop_by_command(argv, deadline).await,
+            None => false,
+        };
+        match signals::named(&stop.signal) {
+            Some(signal) if !stopped_by_command => self.family.ask(&groups, signal, deadline).await,
             _ => self.family.gone_before(&groups, deadline).await,
         };
         self.family.kill_all().await;
@@ -260,17 +267,25 @@ impl Supervisor {
         self.drain().await;
     }
 
-    fn run_stop_command(&mut self, argv: &[String]) -> Option<u32> {
+    /// Runs the recipe's stop command to its end. False: it failed, so the processes must be asked otherwise.
+    async fn stop_by_command(&mut self, argv: &[String], deadline: Instant) -> bool {
         let order = &self.order;
         let mut command = prepare(argv, &order.release_dir, &order.env, order.run_as);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        match self.family.spawn(&mut command) {
-            Ok(child) => Some(child.id()),
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = match self.family.spawn(&mut command) {
+            Ok(child) => child,
             Err(error) => {
                 self.note(&format!("the stop command did not start: {error}"));
-                None
+                return false;
             }
+        };
+        self.log_output_of(&mut child);
+        match self.family.end_before(child.id(), deadline).await {
+            Some(Exit::Code(0)) => return true,
+            Some(exit) => self.note(&format!("the stop command ended with {}", shown(exit))),
+            None => self.note("the stop command did not end in time"),
         }
+        false
     }
 
     /// The last lines of a dead process are still in its pipe.
