@@ -92,6 +92,7 @@ pub fn start_spec(command: Command) -> StartSpec {
         listen_timeout: None,
         restart_delay: None,
         node_args: Vec::new(),
+        socket: None,
     }
 }
 
