@@ -23,11 +23,11 @@ use crate::record::journal::{Class, Failure};
 use crate::record::release::ReleaseRecord;
 use crate::record::sealed::{self, Sealed};
 use crate::spec::{HealthSpec, ManagerKind, StartSpec, applies};
-use crate::start::{argv, listens};
 use crate::start::preflight::{Preflight, Tryout, preflight};
 use crate::start::shim::signals;
 use crate::start::strangers::{end, strangers};
 use crate::start::{Account, Launch, Manager, ProcessId, Slot, StartError};
+use crate::start::{argv, listens};
 use crate::state::HealthLimits;
 use crate::step::Runner;
 

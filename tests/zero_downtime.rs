@@ -6,6 +6,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use support::load::{Connections, Load, Phase, Request, failures, table};
@@ -20,6 +21,9 @@ const SENT: u32 = 220;
 const QUIET: Duration = Duration::from_secs(3);
 /// For the agent to come to rest.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// Two loads at once would measure each other.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// One act of the story: its deploy, and the exit code of that.
 struct Act<'a> {
@@ -75,8 +79,13 @@ impl<'a> Story<'a> {
         let releases = self.host.app(self.app, "prod").join("releases");
         let name = |artifact: &str| release_of(&releases, artifact);
         let (fresh, kept) = (self.fresh.end(), self.kept.end());
-        let shown = |how: &str, requests: &[Request]| table(&format!("{title}, {how}"), requests, &self.phases);
-        say(&format!("\n{}\n{}", shown("a connection for each request", &fresh), shown("kept connections", &kept)));
+        let shown =
+            |how: &str, requests: &[Request]| table(&format!("{title}, {how}"), requests, &self.phases);
+        say(&format!(
+            "\n{}\n{}",
+            shown("a connection for each request", &fresh),
+            shown("kept connections", &kept)
+        ));
 
         let lasted = fresh.last().expect("requests").at;
         let least = lasted.as_secs() * u64::from(RATE);
@@ -119,6 +128,7 @@ const ROLLBACK: [&str; 3] = ["before a rollback", "during a rollback", "after a 
 
 #[test]
 fn direct_with_a_socket_loses_no_request_in_a_deploy_a_revert_and_a_rollback() {
+    let _alone = ALONE.lock();
     let port = Port::free();
     let mut host = Host::new("prod", "");
     let pack = |way: &str, more: &str| host.pack_next(socket_app::version(port.number, way, more).path());
@@ -136,13 +146,19 @@ fn direct_with_a_socket_loses_no_request_in_a_deploy_a_revert_and_a_rollback() {
     story.act(&Act { name: ROLLBACK, command: rollback, code: 0 });
     let [fresh, kept] = story.end("direct, with a socket");
     assert_eq!(failures(&fresh), []);
-    assert_eq!(releases(&fresh).len(), 3, "the failed release served while it was on trial: {:?}", releases(&fresh));
+    assert_eq!(
+        releases(&fresh).len(),
+        3,
+        "the failed release served while it was on trial: {:?}",
+        releases(&fresh)
+    );
     assert!(!kept.is_empty());
 }
 
 #[test]
 fn next_under_pm2_cluster_loses_no_request_in_a_deploy_a_revert_and_a_rollback() {
     let built = next_app::built();
+    let _alone = ALONE.lock();
     let port = Port::free();
     let apps = format!("[apps.harbour]\nenv = {{ PORT = \"{}\" }}\n", port.number);
     let mut host = host::with_pm2(Host::new("prod", &apps));

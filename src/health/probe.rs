@@ -41,7 +41,8 @@ impl Asking<'_> {
     /// Whether the connection came to an older start on the same socket.
     fn is_beside(&self, holds: &Holds) -> bool {
         let Holds::Stranger(holder) = holds else { return false };
-        let below = |shim: &ProcessId| proc::descendants(shim.pid).iter().any(|stat| stat.id.pid == holder.pid);
+        let below =
+            |shim: &ProcessId| proc::descendants(shim.pid).iter().any(|stat| stat.id.pid == holder.pid);
         self.beside.iter().any(below)
     }
 }

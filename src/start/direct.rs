@@ -59,8 +59,8 @@ impl Direct {
         let serving = record(slot, seats.serving)?;
         let seat = match (serving, &mut order.listen) {
             (Some(serving), Some(listen)) if can_stay(&serving) => {
-                listen.from = (serving.listens == Some(listen.address))
-                    .then(|| files(slot, seats.serving).socket());
+                listen.from =
+                    (serving.listens == Some(listen.address)).then(|| files(slot, seats.serving).socket());
                 let trial = seats.serving.other();
                 Seats { serving: seats.serving, trial: Some(trial) }.write(slot)?;
                 trial
@@ -206,9 +206,9 @@ fn order(launch: &Launch) -> Result<Order, StartError> {
             argv: launch.spec.stop.command.as_ref().map(argv).transpose()?,
         },
         log: launch.slot.log_path(),
-        listen: listens(&launch.spec, &launch.env).map_err(|why| refused(launch, why))?.map(|address| {
-            Listen { address, name: launch.slot.process.to_string(), from: None }
-        }),
+        listen: listens(&launch.spec, &launch.env)
+            .map_err(|why| refused(launch, why))?
+            .map(|address| Listen { address, name: launch.slot.process.to_string(), from: None }),
     })
 }
 

@@ -21,8 +21,8 @@ use crate::pending::Pending;
 use crate::plan::Running;
 use crate::spec::{StartSpec, StopSpec};
 
-pub use command::{argv, listens};
 pub(crate) use command::{RunAs, prepare};
+pub use command::{argv, listens};
 
 /// The account a process runs as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -140,7 +140,8 @@ async fn timed(began: Instant, request: impl Future<Output = Result<String, Stri
 }
 
 async fn connect(port: u16) -> Result<SendRequest<Empty<Bytes>>, String> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(|error| format!("connect: {error}"))?;
+    let stream =
+        TcpStream::connect(("127.0.0.1", port)).await.map_err(|error| format!("connect: {error}"))?;
     let (sender, connection) =
         handshake(TokioIo::new(stream)).await.map_err(|error| format!("connect: {error}"))?;
     tokio::spawn(async move {
@@ -150,11 +151,7 @@ async fn connect(port: u16) -> Result<SendRequest<Empty<Bytes>>, String> {
     Ok(sender)
 }
 
-async fn ask(
-    connection: &mut SendRequest<Empty<Bytes>>,
-    asked: Asked,
-    keep: &str,
-) -> Result<String, String> {
+async fn ask(connection: &mut SendRequest<Empty<Bytes>>, asked: Asked, keep: &str) -> Result<String, String> {
     let request = hyper::Request::get(asked.path)
         .header("host", format!("127.0.0.1:{}", asked.port))
         .header("connection", keep)

@@ -42,8 +42,9 @@ run = ["node", "server.js"]
 [health]
 http = "http://127.0.0.1:${{PORT}}/health"
 body_contains = '"status":"ok"'
-attempts = 40
-interval = "250ms"
+attempts = 60
+interval = "1s"
+timeout = "10s"
 settle = "500ms"
 
 {more}

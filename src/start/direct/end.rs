@@ -14,7 +14,12 @@ use crate::start::shim::signals::named;
 use crate::start::{ProcessId, Slot, StartError, durable};
 
 /// Ends every process of this start. One that does not run is a success.
-pub(super) async fn end(slot: &Slot, files: &SlotFiles, record: &Record, stop: &StopOrder) -> Result<(), StartError> {
+pub(super) async fn end(
+    slot: &Slot,
+    files: &SlotFiles,
+    record: &Record,
+    stop: &StopOrder,
+) -> Result<(), StartError> {
     // Processes of another boot are gone, and their numbers belong to strangers now.
     if !record.is_of_this_boot() {
         return Ok(());
