@@ -77,7 +77,7 @@ fn well(port: u16, version: u32) -> Source {
 }
 
 fn sick(port: u16, version: u32) -> Source {
-    let recipe = socket_app::recipe(port, "socket = \"127.0.0.1:${PORT}\"", NO_TRIAL);
+    let recipe = socket_app::recipe(port, socket_app::SOCKET, NO_TRIAL);
     let soon = recipe.replace("attempts = 60", "attempts = 2");
     socket_app::server(&soon, "sick in service").with("app/version.txt", version.to_string().as_bytes())
 }

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 
 use support::load::{Connections, Load, failures};
 use support::port::Port;
+use support::socket_app::SOCKET;
 use support::{Host, host, json, socket_app};
 
-const SOCKET: &str = "socket = \"127.0.0.1:${PORT}\"";
 const ALONE: &str = "stop = { signal = \"SIGTERM\", grace = \"5s\" }";
 const CLUSTER: &str =
     "manager = \"pm2\"\nmode = \"cluster\"\ninstances = 2\nstop = { signal = \"SIGTERM\", grace = \"5s\" }";

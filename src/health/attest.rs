@@ -46,8 +46,13 @@ pub(super) enum Holds {
     Unseen,
 }
 
-/// Looks once.
-pub(super) fn holds(starts: &[Answerer], client: SocketAddr, server: SocketAddr) -> Holds {
+/// Looks once. `passing` accept for a start and pass connections on: as long as only they hold one, nobody has it.
+pub(super) fn holds(
+    starts: &[Answerer],
+    passing: &[ProcessId],
+    client: SocketAddr,
+    server: SocketAddr,
+) -> Holds {
     let Some(socket) = proc::server_end(client, server) else {
         return Holds::Unseen;
     };
@@ -58,26 +63,37 @@ pub(super) fn holds(starts: &[Answerer], client: SocketAddr, server: SocketAddr)
     if !proc::owners(socket.inode, Some(&own)).is_empty() {
         return Holds::ThisStart;
     }
-    let strangers = proc::owners(socket.inode, None);
+    let mut strangers = proc::owners(socket.inode, None);
+    let held = !strangers.is_empty();
+    strangers.retain(|id| !passing.contains(id));
+    if held && strangers.is_empty() {
+        return Holds::NotAccepted;
+    }
     let stranger = strangers.into_iter().find_map(Holder::of);
     stranger.map_or(Holds::Unseen, Holds::Stranger)
 }
 
 /// Looks until somebody has accepted the connection, for a moment.
-pub(super) async fn holds_soon(starts: &[Answerer], client: SocketAddr, server: SocketAddr) -> Holds {
-    holds_within(starts, client, server, ACCEPT_WAIT).await
+pub(super) async fn holds_soon(
+    starts: &[Answerer],
+    passing: &[ProcessId],
+    client: SocketAddr,
+    server: SocketAddr,
+) -> Holds {
+    holds_within(starts, passing, client, server, ACCEPT_WAIT).await
 }
 
 /// Looks until somebody has accepted the connection or the time is up.
 pub(super) async fn holds_within(
     starts: &[Answerer],
+    passing: &[ProcessId],
     client: SocketAddr,
     server: SocketAddr,
     limit: Duration,
 ) -> Holds {
     let accepted = async {
         loop {
-            match holds(starts, client, server) {
+            match holds(starts, passing, client, server) {
                 Holds::NotAccepted => sleep(ACCEPT_LOOK).await,
                 seen => return seen,
             }
