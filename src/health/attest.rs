@@ -113,3 +113,28 @@ pub(super) fn objection(holds: &Holds) -> Option<String> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_only_its_passer_on_holds_is_not_accepted_yet() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (from, to) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        assert_eq!(holds(&[], &[], from, to), Holds::NotAccepted, "nobody has it");
+        let _accepted = listener.accept().unwrap();
+        let own = proc::identity(std::process::id()).unwrap();
+        assert_eq!(holds(&[], &[own], from, to), Holds::NotAccepted, "as pm2's daemon has it for a moment");
+        assert!(matches!(holds(&[], &[], from, to), Holds::Stranger(holder) if holder.pid == own.pid));
+        let here = Answerer {
+            start_id: String::new(),
+            release_dir: std::env::current_dir().unwrap(),
+            since_ticks: 0,
+        };
+        assert_eq!(holds(&[here], &[own], from, to), Holds::ThisStart);
+    }
+}
