@@ -234,6 +234,10 @@ pub struct StartSpec {
     /// Arguments for node itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub node_args: Vec<String>,
+    /// `address:port` of a listening socket that is held for it and passed as descriptor 3; `${KEY}` is expanded
+    /// on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<String>,
 }
 
 /// How a process is stopped.

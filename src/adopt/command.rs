@@ -104,6 +104,7 @@ pub fn start(
         listen_timeout: None,
         restart_delay: None,
         node_args: Vec::new(),
+        socket: None,
     })
 }
 

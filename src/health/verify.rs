@@ -50,6 +50,8 @@ impl<'a> Verification<'a> {
     fn asking(&self) -> Asking<'a> {
         Asking {
             answerers: self.started.iter().map(answerer).collect(),
+            beside: Vec::new(),
+            supervisors: Vec::new(),
             env: self.env,
             release_dir: self.release_dir,
             account: self.account,
@@ -275,11 +277,15 @@ impl<'a> Driver<'a> {
     }
 
     async fn trouble_now(&mut self) -> Result<Option<Trouble>, StartError> {
+        self.asking.beside.clear();
+        self.asking.supervisors.clear();
         let known = self.seen.iter_mut().zip(&mut self.named);
         for (started, (seen, named)) in self.of.started.iter().zip(known) {
             let facts = started.manager.inspect(&started.launch.slot).await?;
             seen.extend(facts.processes.iter().copied());
             named.clone_from(&facts.processes);
+            self.asking.beside.extend(facts.beside);
+            self.asking.supervisors.extend(facts.supervisor);
             let all_live = seen.iter().all(|id| proc::is_alive(*id));
             let launch = started.launch;
             let trouble = Trouble::of(&launch.slot.process, launch.spec.instances, &facts, all_live);

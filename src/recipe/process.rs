@@ -1,8 +1,10 @@
 //! `[start]`: the processes of the app.
 
+use std::net::SocketAddr;
+
 use landfall_store::Name;
 
-use super::{command, keys, names, reserved, roles};
+use super::{command, keys, names, roles};
 use crate::document::{Problem, Table, Value, nearest};
 use crate::spec::{Command, ManagerKind, Pm2Mode, STOP_GRACE, StartSpec, StopSpec};
 
@@ -20,7 +22,6 @@ pub(super) fn read_all(value: &Value<'_>) -> Result<Vec<StartSpec>, Problem> {
 }
 
 fn read(table: &Table<'_>, name: Name) -> Result<StartSpec, Problem> {
-    reserved::refuse(table, &["socket"], "passing a listening socket is not built yet")?;
     let manager = table.read("manager", manager)?.unwrap_or(ManagerKind::Direct);
     fits(table, manager)?;
     let start = StartSpec {
@@ -36,6 +37,7 @@ fn read(table: &Table<'_>, name: Name) -> Result<StartSpec, Problem> {
         listen_timeout: table.read("listen_timeout", Value::duration)?,
         restart_delay: table.read("restart_delay", Value::duration)?,
         node_args: table.read("node_args", node_args)?.unwrap_or_default(),
+        socket: table.read("socket", socket)?,
     };
     follows_links(table, &start)?;
     can_be_a_cluster(table, &start)?;
@@ -45,16 +47,36 @@ fn read(table: &Table<'_>, name: Name) -> Result<StartSpec, Problem> {
 /// Keys that only some managers can honour are refused with the others, never ignored.
 fn fits(table: &Table<'_>, manager: ManagerKind) -> Result<(), Problem> {
     let refused: &[&str] = match manager {
-        ManagerKind::Pm2 => &[],
+        ManagerKind::Pm2 => &["socket"],
         ManagerKind::Systemd => &["mode", "ready", "listen_timeout", "node_args"],
         ManagerKind::Direct => &["mode", "ready", "listen_timeout", "node_args", "memory_max"],
+    };
+    let hint = match manager {
+        ManagerKind::Pm2 => {
+            "pm2's own cluster mode shares the port: `mode = \"cluster\"`, or `manager = \"direct\"`"
+        }
+        ManagerKind::Systemd | ManagerKind::Direct => {
+            "it is for `manager = \"pm2\"`; `memory_max` also for systemd"
+        }
     };
     match refused.iter().find_map(|key| table.get(key)) {
         Some(value) => Err(value
             .invalid(format!("the manager `{}` does not know this", manager_name(manager)))
-            .with_hint("it is for `manager = \"pm2\"`; `memory_max` also for systemd")),
+            .with_hint(hint)),
         None => Ok(()),
     }
+}
+
+/// An address to listen on, not a name: which one a name means could change under a socket that is held.
+fn socket(value: &Value<'_>) -> Result<String, Problem> {
+    let address = command::reference(value)?;
+    let known = address.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0);
+    if known || address.contains("${") {
+        return Ok(address.to_owned());
+    }
+    Err(value
+        .invalid(format!("`{address}` is not an address and port to listen on"))
+        .with_hint("socket = \"127.0.0.1:3100\", or socket = \"127.0.0.1:${PORT}\""))
 }
 
 /// With links kept, a pm2 worker would go on loading modules through `current` after a switch.

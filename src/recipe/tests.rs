@@ -209,7 +209,28 @@ fn reserved_keys_and_mounts_are_refused() {
     let mount = |at: &str| format!("[[layer]]\nname = \"a\"\nfiles = [{{ from = \"a\" }}]\nmount = {at:?}");
     refused(&mount("static"), ProblemKind::Reserved, "only mount");
     with(&mount("")).unwrap();
-    refused("[start]\nrun = [\"a\"]\nsocket = \"x\"", ProblemKind::Reserved, "not built yet");
+}
+
+#[test]
+fn a_socket_is_an_address_and_port_and_not_for_pm2() {
+    let start = |lines: &str| format!("[start]\nrun = [\"a\"]\n{lines}");
+    for address in ["127.0.0.1:3100", "[::1]:80", "0.0.0.0:${PORT}", "${LISTEN}"] {
+        let recipe = with(&start(&format!("socket = {address:?}"))).unwrap();
+        let spec = recipe.release_spec("1".parse().unwrap());
+        assert_eq!(spec.start[0].socket.as_deref(), Some(address));
+    }
+    for address in ["localhost:80", "3100", "127.0.0.1:0", "127.0.0.1", ""] {
+        refused(&start(&format!("socket = {address:?}")), ProblemKind::Invalid, "address and port");
+    }
+    let pm2 = start("manager = \"pm2\"\nsocket = \"127.0.0.1:80\"");
+    refused(&pm2, ProblemKind::Invalid, "the manager `pm2` does not know this");
+    with(&start("manager = \"systemd\"\nsocket = \"127.0.0.1:80\"")).unwrap();
+}
+
+#[test]
+fn a_recipe_without_a_socket_says_nothing_of_one() {
+    let spec = with("[start]\nrun = [\"a\"]").unwrap().release_spec("1".parse().unwrap());
+    assert!(!serde_json::to_string(&spec.to_map()).unwrap().contains("socket"), "ids would change");
 }
 
 #[test]
