@@ -9,6 +9,7 @@ use super::{
     describe, diff, doctor, env, error, gc, history, install, logs, ls, plan, report_host, show, state,
     status, store, verify,
 };
+use crate::proposal::Proposed;
 use crate::status::Status;
 
 /// A document: `oneOf` every kind there is. Objects may gain keys; none is renamed or removed.
@@ -33,6 +34,7 @@ pub fn schema() -> Value {
     list("StoreGcList", item::<store::CollectedItem>(&mut generator));
     list("StoreVerifyList", item::<store::VerifiedItem>(&mut generator));
     list("PlanList", item::<plan::Item>(&mut generator));
+    list("StatePlanList", item::<Proposed>(&mut generator));
     list("FindingList", item::<state::Item<'_>>(&mut generator));
     list("DoctorList", item::<doctor::Finding>(&mut generator));
     list("ArtifactList", item::<ls::Stored>(&mut generator));

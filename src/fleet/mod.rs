@@ -104,6 +104,21 @@ impl AppReport {
     pub fn glance(&self) -> Option<Glance> {
         serde_json::from_value(self.status.clone()).ok()
     }
+
+    /// An artifact that its status names under this key.
+    pub fn artifact(&self, key: &str) -> Option<ArtifactId> {
+        serde_json::from_value(self.status.get(key)?.clone()).ok()
+    }
+
+    /// Why somebody suspended or pinned it on that host, by this key of its status; `None`: nobody did.
+    pub fn held(&self, key: &str) -> Option<String> {
+        let held = self.status.get(key).filter(|held| held.is_object())?;
+        let word = |key: &str| held.get(key).and_then(serde_json::Value::as_str).unwrap_or("?");
+        if word("place") == "state" {
+            return None;
+        }
+        Some(format!("{} ({})", word("reason"), word("by")))
+    }
 }
 
 impl HostReport {

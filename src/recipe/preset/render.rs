@@ -135,6 +135,7 @@ impl Values<'_> {
             ("install", list(&self.install())),
             ("generate", self.prisma(&["generate"], schema)),
             ("migrate", self.prisma(&["migrate", "deploy"], schema)),
+            ("migrations", self.migrations(schema)),
             ("local", self.local(Local::Required)),
             ("entry", quoted(&entry.unwrap_or_else(|| format!("{dist}/main.js")))),
         ];
@@ -181,6 +182,13 @@ impl Values<'_> {
             arguments.push(&folder);
         }
         list(&arguments)
+    }
+
+    /// Where Prisma keeps them: beside the schema. Before there is a first one, the recipe does not speak of it.
+    fn migrations(&self, schema: &str) -> String {
+        let dir = format!("{schema}/migrations");
+        let line = || format!("migrations = {}                    # named in `plan` and `rollback`", quoted(&dir));
+        if self.0.has(&dir) { line() } else { String::new() }
     }
 
     fn koa(&self) -> Filling {
