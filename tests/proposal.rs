@@ -43,7 +43,7 @@ impl Review {
 
     fn commit(&self, apps: &Value) {
         self.write(apps);
-        for arguments in [&["add", "."][..], &["commit", "--quiet", "-m", "a change"]] {
+        for arguments in [&["add", "."][..], &["commit", "--quiet", "--allow-empty", "-m", "a change"]] {
             let status = self.host.program("git").args(arguments).current_dir(self.host.dir.join("state")).status();
             assert!(status.unwrap().success());
         }

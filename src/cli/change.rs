@@ -11,7 +11,8 @@ use super::context::{Context, store_error};
 use super::error::CliError;
 use super::exit::Exit;
 use super::report::Format;
-use super::wait::{self, WaitArgs};
+use super::wait::{self, WaitArgs, Waited, Watched};
+use super::wait_fleet;
 use crate::commit::{
     self, Change, ChangeError, Changed, ChooseError, Chosen, Commit, Edit, FileError, Policy, PublishError,
     Verb,
@@ -68,24 +69,57 @@ pub fn named(app: &Name, environment: &Name, text: &str, context: &Context) -> R
 
 /// The whole command: change, tell, and wait if asked to.
 pub fn run(wish: &Wish<'_>, args: &ChangeArgs, wait: &WaitArgs, context: &Context) -> Outcome {
-    let host = wait::host(wait, wish.app, wish.environment, context)?;
-    let follow = host.as_ref().map(|host| wait::begin(host, wish.app, wish.environment)).transpose()?;
-    let made = make(wish, args, context)?;
-    let (Some(host), Some(follow)) = (&host, follow) else {
-        tell(&made, wish, None, context);
-        return Ok(Exit::Done);
-    };
-    if context.report.format() == Format::Table {
-        tell(&made, wish, None, context);
-        return wait::wait(follow, host, &wish.to.artifact, wait.timeout, context.report).map(|it| it.exit);
+    let artifact = &wish.to.artifact;
+    match wait::watched(wait, wish.app, wish.environment, context)? {
+        Watched::Nobody => {
+            let made = make(wish, args, context)?;
+            tell(&made, wish, None, context);
+            Ok(Exit::Done)
+        }
+        Watched::Agent(host) => {
+            let follow = wait::begin(&host, wish.app, wish.environment)?;
+            let made = make(wish, args, context)?;
+            let follow = || wait::wait(follow, &host, artifact, wait.timeout, context.report);
+            see_through(&made, wish, follow, context)
+        }
+        Watched::Fleet(store) => {
+            let fleet = wait_fleet::begin(&store, wish.app, wish.environment, context)?;
+            let made = make(wish, args, context)?;
+            refuse_in_vain(&made, wish)?;
+            let follow = || wait_fleet::wait(fleet, artifact, wait.timeout, args.git.push, context.report);
+            see_through(&made, wish, follow, context)
+        }
     }
-    let waited = wait::wait(follow, host, &wish.to.artifact, wait.timeout, context.report);
+}
+
+/// No host acts on what the state suspends.
+fn refuse_in_vain(made: &Made, wish: &Wish<'_>) -> Result<(), CliError> {
+    let Changed::Written(written) = &made.changed else { return Ok(()) };
+    let Some(suspend) = &written.suspended else { return Ok(()) };
+    let Suspend { reason, by, .. } = suspend;
+    let what = format!("the state suspends `{}` in `{}`: {reason} ({by}); the change is made, and no host acts on it", wish.app, wish.environment);
+    let hint = format!("`landfall resume {} {}` ends it", wish.app, wish.environment);
+    Err(CliError::new(Exit::Suspended, "Suspended", what).hint(hint))
+}
+
+/// Tells of the change, and of what came of it.
+fn see_through(
+    made: &Made,
+    wish: &Wish<'_>,
+    follow: impl FnOnce() -> Result<Waited, CliError>,
+    context: &Context,
+) -> Outcome {
+    if context.report.format() == Format::Table {
+        tell(made, wish, None, context);
+        return follow().map(|waited| waited.exit);
+    }
+    let waited = follow();
     // What was changed is told in every case: a script needs the commit of a deploy that failed, too.
     let (exit, verdict) = match waited {
         Ok(waited) => (waited.exit, waited.document),
         Err(error) => (error.exit, error.to_json()),
     };
-    tell(&made, wish, Some(verdict), context);
+    tell(made, wish, Some(verdict), context);
     Ok(exit)
 }
 

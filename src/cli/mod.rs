@@ -48,6 +48,7 @@ mod text;
 mod verdict;
 mod verify;
 mod wait;
+mod wait_fleet;
 mod wait_for;
 mod watch;
 

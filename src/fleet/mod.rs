@@ -4,6 +4,7 @@
 //! Reporting decides nothing: a host that cannot report works as before, and is not shown as reporting. What a
 //! host says is believed as far as its histories prove it: each is a chain of hashes.
 
+mod follow;
 mod publish;
 mod read;
 
@@ -12,6 +13,9 @@ use landfall_store::{ArtifactId, Digest, Name, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::record::acceptances::Chained;
+
+pub use follow::{FleetFollow, Verdict};
 pub use publish::{Published, publish};
 pub use read::{ReadError, Reported, history, hosts};
 
@@ -42,6 +46,9 @@ pub struct HostReport {
     pub every_ms: u64,
     /// Every app of that host.
     pub apps: Vec<AppReport>,
+    /// Commits of the state that operators took there although they had been refused; a chain of hashes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acceptances: Vec<Chained>,
 }
 
 /// One app on it.

@@ -32,11 +32,11 @@ pub fn run(from: &str, args: &Plan, context: &Context) -> Outcome {
         Some(to) => Some(revision::at(&file, to).map_err(revision_error)?),
         None => None,
     };
-    let before = old.text.as_deref().map(|text| parse(text, &file, Some(&old))).transpose()?;
+    let before = before(&old, &file, context);
     let after = match &new {
         Some(new) => {
             let text = new.text.as_deref().ok_or_else(|| missing(&file, new))?;
-            parse(text, &file, Some(new))?
+            parse(text, &file, new)?
         }
         None => DesiredState::read(&file).map_err(|error| state_error(&error))?,
     };
@@ -101,13 +101,19 @@ fn reports(store: &landfall_store::Store, context: &Context) -> Vec<HostReport> 
     usable.collect()
 }
 
-fn parse(text: &str, file: &Path, at: Option<&Revision>) -> Result<DesiredState, CliError> {
+/// The state that is changed. One that no host takes is what a change may be about: it counts as none.
+fn before(old: &Revision, file: &Path, context: &Context) -> Option<DesiredState> {
+    let parsed = DesiredState::parse(old.text.as_deref()?, file);
+    let told = |error: &StateError| {
+        context.report.say(format!("commit {} has no state that hosts take: {error}", short(&old.commit)));
+    };
+    parsed.inspect_err(told).ok()
+}
+
+fn parse(text: &str, file: &Path, at: &Revision) -> Result<DesiredState, CliError> {
     DesiredState::parse(text, file).map_err(|error| {
         let cli = state_error(&error);
-        match at {
-            Some(at) => CliError { message: format!("commit {}: {}", short(&at.commit), cli.message), ..cli },
-            None => cli,
-        }
+        CliError { message: format!("commit {}: {}", short(&at.commit), cli.message), ..cli }
     })
 }
 

@@ -5,6 +5,7 @@
 
 pub mod credential;
 mod fault;
+mod log;
 mod objects;
 mod program;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub use fault::{Fault, Trouble};
+pub use log::{Headline, Logged, headline};
 use objects::HEAD;
 use program::Git;
 
