@@ -8,11 +8,8 @@ use super::agent::Agent;
 use crate::config::HostConfig;
 use crate::control::Done;
 use crate::door::Denied;
-use crate::disk::RealDisk;
 use crate::hook::Hook;
 use crate::host::Host;
-use crate::record::RecordError;
-use crate::record::acceptances::{self, Acceptance};
 use crate::record::source::SourceRecord;
 use crate::source::Source;
 use crate::source::git::{Found, Seen, Trouble};
@@ -152,7 +149,8 @@ impl Agent {
             });
         };
         let accepted = waived(refused, &path, self.accepted.as_deref(), commit, by, reason)?;
-        keep_waived(&self.settings.host, &refused.found, self.accepted.as_deref(), &accepted)?;
+        accept::keep_waived(&self.settings.host, &refused.found, self.accepted.as_deref(), &accepted)
+            .map_err(|error| Denied::new(20, "RecordFailed", error))?;
         let message = format!(
             "commit {} is accepted, although it had been refused: {}",
             refused.found.head.short(),
@@ -194,18 +192,6 @@ fn waived(
         .map_err(|problem| Denied::new(3, "StateInvalid", problem))
 }
 
-/// Makes it durable: first that it was taken, by whom and why, then the state itself.
-fn keep_waived(host: &Host, found: &Found, last: Option<&Accepted>, accepted: &Accepted) -> Result<(), Denied> {
-    let failed = |error: RecordError| Denied::new(20, "RecordFailed", error);
-    if let Some(Waiver { commit, refusal, by, reason, at }) = accepted.waivers.last().cloned() {
-        let from = last.and_then(|last| last.head.as_ref()).map(ToString::to_string);
-        let state_commit = found.changed.to_string();
-        let acceptance = Acceptance { commit, state_commit, from, refusal, by, reason, at };
-        acceptances::append(&RealDisk, &host.root, acceptance).map_err(failed)?;
-    }
-    accept::keep(host, accepted).map_err(failed)
-}
-
 /// The same for a host without an agent: looks once, and takes what is refused. Only under the lock.
 pub async fn accept_without_agent(
     source: &Source,
@@ -237,7 +223,8 @@ pub async fn accept_without_agent(
     };
     let refused = Refused { found, why };
     let accepted = waived(&refused, git.path(), last.as_ref(), commit, by, reason)?;
-    keep_waived(host, &refused.found, last.as_ref(), &accepted)?;
+    accept::keep_waived(host, &refused.found, last.as_ref(), &accepted)
+        .map_err(|error| Denied::new(20, "RecordFailed", error))?;
     let message = format!(
         "commit {} is accepted, although it had been refused: {}",
         refused.found.head.short(),

@@ -136,6 +136,11 @@ impl GitSource {
                 self.discard().map_err(|fault| fault.at(remote))?;
                 self.attempt(remote, known).await.map_err(|fault| fault.at(remote))
             }
+            // What a git that was ended left there would be in the way of every later one.
+            Err(fault @ Fault::TooLarge { .. }) => {
+                self.discard().map_err(|fault| fault.at(remote))?;
+                Err(fault.at(remote))
+            }
             seen => seen.map_err(|fault| fault.at(remote)),
         }
     }
