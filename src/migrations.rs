@@ -30,7 +30,11 @@ impl NoMigrations {
 }
 
 /// Lists the migrations of every step that names a directory of them, from what is packed.
-pub fn list(spec: &mut ReleaseSpec, dirs: &BTreeMap<Name, String>, trees: &[&Tree]) -> Result<(), NoMigrations> {
+pub fn list(
+    spec: &mut ReleaseSpec,
+    dirs: &BTreeMap<Name, String>,
+    trees: &[&Tree],
+) -> Result<(), NoMigrations> {
     for step in &mut spec.steps {
         let Some(dir) = dirs.get(&step.name) else { continue };
         let found = trees.iter().flat_map(|tree| directly_below(tree, dir));
@@ -86,7 +90,8 @@ pub fn compare(old: Option<&ReleaseSpec>, new: &ReleaseSpec) -> Vec<MigrationCha
         let lacking = |of: &[String], from: &[String]| -> Vec<String> {
             from.iter().filter(|name| !of.contains(name)).cloned().collect()
         };
-        let change = MigrationChange { step, added: lacking(&known, &names), unknown: lacking(&names, &known) };
+        let change =
+            MigrationChange { step, added: lacking(&known, &names), unknown: lacking(&names, &known) };
         (!change.added.is_empty() || !change.unknown.is_empty()).then_some(change)
     };
     new.steps.iter().filter_map(listed).filter_map(change).collect()
@@ -172,7 +177,10 @@ mod tests {
             "prisma/migrations2/other/migration.sql",
             "prisma/schema.prisma",
         ];
-        assert_eq!(listed(&paths, "prisma/migrations").unwrap(), ["20260101_init", "20260102_users", "20260103_block.sql"]);
+        assert_eq!(
+            listed(&paths, "prisma/migrations").unwrap(),
+            ["20260101_init", "20260102_users", "20260103_block.sql"]
+        );
     }
 
     #[test]

@@ -303,7 +303,9 @@ fn a_deploy_from_a_desk_waits_for_every_host_that_reports_and_ends_as_the_worst_
         let document: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
         let hosts = document["verdict"]["hosts"].as_array().unwrap().clone();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        sorted(hosts.iter().map(|host| format!("{} {}", text(&host["host"]), text(&host["result"]))).collect())
+        sorted(
+            hosts.iter().map(|host| format!("{} {}", text(&host["host"]), text(&host["result"]))).collect(),
+        )
     };
     let good = deploy("1.0.0");
     good.expect_code(0);

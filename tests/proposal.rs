@@ -44,7 +44,8 @@ impl Review {
     fn commit(&self, apps: &Value) {
         self.write(apps);
         for arguments in [&["add", "."][..], &["commit", "--quiet", "--allow-empty", "-m", "a change"]] {
-            let status = self.host.program("git").args(arguments).current_dir(self.host.dir.join("state")).status();
+            let status =
+                self.host.program("git").args(arguments).current_dir(self.host.dir.join("state")).status();
             assert!(status.unwrap().success());
         }
     }
@@ -85,7 +86,8 @@ fn texts(value: &Value) -> Vec<&str> {
 #[test]
 fn a_pull_request_is_told_files_dependencies_migrations_bytes_and_the_way_back_and_needs_no_host() {
     let review = Review::new();
-    let one = review.pack("1.3.0", &lock("4.18.2"), &["20260101_init"], &[("app/a.js", "1"), ("app/gone.js", "x")]);
+    let one =
+        review.pack("1.3.0", &lock("4.18.2"), &["20260101_init"], &[("app/a.js", "1"), ("app/gone.js", "x")]);
     let two = review.pack(
         "1.4.0",
         &lock("4.19.0"),
@@ -98,7 +100,10 @@ fn a_pull_request_is_told_files_dependencies_migrations_bytes_and_the_way_back_a
     let items = review.items(&["--from", "HEAD~1", "--to", "HEAD"], 1);
     assert_eq!(items.len(), 1, "production is not touched");
     let item = &items[0];
-    assert_eq!((&item["app"], &item["environment"], &item["action"]), (&json!("web"), &json!("staging"), &json!("Deploy")));
+    assert_eq!(
+        (&item["app"], &item["environment"], &item["action"]),
+        (&json!("web"), &json!("staging"), &json!("Deploy"))
+    );
     assert_eq!((&item["from"]["version"], &item["to"]["version"]), (&json!("1.3.0"), &json!("1.4.0")));
     assert_eq!(item["files"], json!({"added": 3, "changed": 2, "removed": 1}), "{:#}", item["paths"]);
     assert_eq!(item["dependencies"], json!([{"name": "express", "from": ["4.18.2"], "to": ["4.19.0"]}]));
@@ -111,12 +116,26 @@ fn a_pull_request_is_told_files_dependencies_migrations_bytes_and_the_way_back_a
     // The same for people, and for a comment.
     let told = review.plan(&["--from", "HEAD~1", "--to", "HEAD"]);
     told.expect_code(1);
-    for word in ["web/staging", "deploy", "1.3.0", "1.4.0", "+3 ~2 -1", "express 4.18.2 → 4.19.0", "2 migrations to run"] {
+    for word in [
+        "web/staging",
+        "deploy",
+        "1.3.0",
+        "1.4.0",
+        "+3 ~2 -1",
+        "express 4.18.2 → 4.19.0",
+        "2 migrations to run",
+    ] {
         assert!(told.out.contains(word), "{word}: {}", told.out);
     }
     let comment = review.plan(&["--from", "HEAD~1", "--to", "HEAD", "--markdown"]);
     comment.expect_code(1);
-    for word in ["### landfall plan", "| **web**/staging | deploy |", "<details><summary>6 files", "added app/new.js", "login fix"] {
+    for word in [
+        "### landfall plan",
+        "| **web**/staging | deploy |",
+        "<details><summary>6 files",
+        "added app/new.js",
+        "login fix",
+    ] {
         assert!(comment.out.contains(word), "{word}: {}", comment.out);
     }
 
@@ -150,7 +169,11 @@ fn an_edited_work_tree_is_planned_against_a_revision_and_a_first_deploy_against_
     apps["job"] = json!({"environments": {"prod": {"target": target(&one)}}});
     review.write(&apps);
     let items = review.items(&["--from", "HEAD"], 3);
-    assert_eq!((&items[0]["app"], &items[0]["action"]), (&json!("job"), &json!("Refuse")), "another app's artifact");
+    assert_eq!(
+        (&items[0]["app"], &items[0]["action"]),
+        (&json!("job"), &json!("Refuse")),
+        "another app's artifact"
+    );
     assert_eq!((&items[1]["action"], &items[1]["settings"]), (&json!("Settings"), &json!(["suspend"])));
     assert_eq!(items[1]["conflicts"][0]["reason"], "Suspended");
     review.items(&["--from", "HEAD", "web"], 1);
@@ -187,11 +210,17 @@ fn blocks_and_quarantines_stand_in_the_way_and_what_the_store_lacks_is_not_avail
     apps["web"]["blocked"] = json!([{"artifact": bad, "reason": "leaks", "by": "lee"}]);
     review.write(&apps);
     let items = review.items(&["--from", "HEAD"], 10);
-    assert_eq!((&items[0]["action"], &items[0]["conflicts"][0]["reason"]), (&json!("Refuse"), &json!("Blocked")));
+    assert_eq!(
+        (&items[0]["action"], &items[0]["conflicts"][0]["reason"]),
+        (&json!("Refuse"), &json!("Blocked"))
+    );
 
     review.write(&web(&[("prod", &format!("b3:{}", "7".repeat(64)))]));
     let items = review.items(&["--from", "HEAD"], 6);
-    assert_eq!((&items[0]["action"], &items[0]["conflicts"][0]["reason"]), (&json!("Unavailable"), &json!("NotInStore")));
+    assert_eq!(
+        (&items[0]["action"], &items[0]["conflicts"][0]["reason"]),
+        (&json!("Unavailable"), &json!("NotInStore"))
+    );
 
     let mut apps = web(&[("prod", &good)]);
     apps["web"]["environments"]["prod"]["retain"] = "many".into();
@@ -201,7 +230,8 @@ fn blocks_and_quarantines_stand_in_the_way_and_what_the_store_lacks_is_not_avail
 
 /// What the agent's log says it fetched of contents.
 fn fetched(said: &Said) -> u64 {
-    let line = said.err.lines().find(|line| line.contains("fetched")).unwrap_or_else(|| panic!("{}", said.err));
+    let line =
+        said.err.lines().find(|line| line.contains("fetched")).unwrap_or_else(|| panic!("{}", said.err));
     let bytes = line.split("bytes=").nth(1).unwrap();
     bytes.split_whitespace().next().unwrap().parse().unwrap()
 }
@@ -225,7 +255,8 @@ fn the_bytes_to_fetch_are_those_that_a_host_then_fetches_by_packs_and_by_deltas(
         }
         source
     };
-    let [one, two] = ["1.0.0", "2.0.0"].map(|version| review.host.pack_version(source(version).path(), version));
+    let [one, two] =
+        ["1.0.0", "2.0.0"].map(|version| review.host.pack_version(source(version).path(), version));
     let other: PathBuf = review.host.dir.join("other-store");
     for version in [&one, &two] {
         review.host.run(&["push", version, "--to", &path(&other)]).expect_code(0);
@@ -280,7 +311,8 @@ fn a_revision_that_is_none_is_refused_and_can_be_no_option_of_git() {
 fn migrations_that_are_not_packed_are_refused_and_a_recipe_without_them_is_as_before() {
     let host = Host::new("prod", "");
     let step = "\n[[step]]\nkind = \"migrate\"\nrun = [\"true\"]\n";
-    let plain = host.pack_version(Source::new(&format!("{SLEEPER}{step}")).with("app/x", b"1").path(), "1.0.0");
+    let plain =
+        host.pack_version(Source::new(&format!("{SLEEPER}{step}")).with("app/x", b"1").path(), "1.0.0");
     let shown = host.json(&["show", &plain]);
     assert!(!shown.to_string().contains("migrations"), "{shown}");
     for (recipe, word) in [

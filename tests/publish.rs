@@ -138,7 +138,16 @@ fn a_suspension_is_a_commit_that_reads_well_and_is_pushed_on_top_of_what_others_
     desk.they_deploy("staging", &desk.second);
     let until = "2030-01-01T00:00:00Z";
     let said = desk.host.run(&[
-        "suspend", "web", "prod", "-m", "release freeze", "--until", until, "--by", "lee@example.org", "--push",
+        "suspend",
+        "web",
+        "prod",
+        "-m",
+        "release freeze",
+        "--until",
+        until,
+        "--by",
+        "lee@example.org",
+        "--push",
     ]);
     said.expect_code(0);
     assert!(said.out.contains("suspended until 2030-01-01"), "{}", said.out);
@@ -157,14 +166,24 @@ fn a_suspension_is_a_commit_that_reads_well_and_is_pushed_on_top_of_what_others_
     said.expect_code(0);
     assert!(said.err.contains("hosts apply nothing for now"), "{}", said.err);
     desk.git(&desk.ours(), &["reset", "--quiet", "--hard", "origin/main"]);
-    let again =
-        desk.host.run(&["suspend", "web", "prod", "-m", "release freeze", "--until", until, "--by", "lee@example.org"]);
+    let again = desk.host.run(&[
+        "suspend",
+        "web",
+        "prod",
+        "-m",
+        "release freeze",
+        "--until",
+        until,
+        "--by",
+        "lee@example.org",
+    ]);
     again.expect_code(0);
     assert!(again.out.contains("nothing was written"), "{}", again.out);
 
     desk.host.run(&["resume", "web", "prod", "-m", "all clear", "--push"]).expect_code(0);
     let message = desk.git(&origin, &["log", "-1", "--format=%B", "main"]);
-    let expected = "resume web in prod\n\nall clear\n\nSuspended-By: lee@example.org\nSuspended-For: release freeze";
+    let expected =
+        "resume web in prod\n\nall clear\n\nSuspended-By: lee@example.org\nSuspended-For: release freeze";
     assert_eq!(message, expected);
     // Nothing but the suspension came and went: what is left is theirs.
     let theirs = desk.git(&desk.theirs, &["show", "HEAD:deploy-state.json"]);
@@ -232,8 +251,11 @@ fn a_commit_of_landfall_is_signed_where_git_signs_and_a_host_that_asks_for_signa
     let artifact = host.pack_next(Source::sleeper("1").path());
     let state = forge.work().join("deploy-state.json");
     let run = |arguments: &[&str]| {
-        let mut command = host.landfall_of_host_toml(&[&["--state", state.to_str().unwrap()], arguments].concat());
-        command.env("GIT_AUTHOR_EMAIL", "maria@acme.example").env("GIT_COMMITTER_EMAIL", "maria@acme.example");
+        let mut command =
+            host.landfall_of_host_toml(&[&["--state", state.to_str().unwrap()], arguments].concat());
+        command
+            .env("GIT_AUTHOR_EMAIL", "maria@acme.example")
+            .env("GIT_COMMITTER_EMAIL", "maria@acme.example");
         support::host::Said::of(command.output().unwrap()).expect_code(0);
     };
     let tick = |code: i32| {

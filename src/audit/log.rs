@@ -72,11 +72,7 @@ fn commit_of(logged: &Logged, signers: Option<&Signers>) -> Commit {
     Commit { id: logged.id.to_string(), author, time, subject, signature }
 }
 
-fn noted(
-    commits: impl Iterator<Item = (Commit, Option<String>)>,
-    file: &Path,
-    app: &Name,
-) -> Vec<Noted> {
+fn noted(commits: impl Iterator<Item = (Commit, Option<String>)>, file: &Path, app: &Name) -> Vec<Noted> {
     let mut noted = Vec::new();
     let mut before = BTreeMap::new();
     for (commit, text) in commits {

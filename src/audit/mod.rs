@@ -75,7 +75,8 @@ pub fn accept(runs: &mut [Run], mut all: Vec<AcceptedOn>) -> Vec<AcceptedOn> {
     for run in runs {
         let mut of_it = all.iter().filter(|one| {
             let acceptance = &one.accepted.acceptance;
-            Some(&one.host) == run.host.as_ref() && run.state_commit.as_ref() == Some(&acceptance.state_commit)
+            Some(&one.host) == run.host.as_ref()
+                && run.state_commit.as_ref() == Some(&acceptance.state_commit)
         });
         run.accepted = of_it.next_back().map(|one| one.accepted.acceptance.clone());
     }

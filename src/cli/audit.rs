@@ -293,7 +293,9 @@ fn about(run: &Run) -> String {
     let mut told: Vec<String> = Vec::new();
     told.extend(run.reason.clone());
     told.extend(run.why.clone());
-    told.extend(run.accepted.as_ref().map(|one| format!("accepted by {} although refused: {}", one.by, one.reason)));
+    told.extend(
+        run.accepted.as_ref().map(|one| format!("accepted by {} although refused: {}", one.by, one.reason)),
+    );
     if let Some(commit) = &run.commit {
         let id = &commit.id[..commit.id.len().min(12)];
         told.push(format!("commit {id} by {}, {}", commit.author, commit.signature));

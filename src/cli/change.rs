@@ -95,9 +95,13 @@ pub fn run(wish: &Wish<'_>, args: &ChangeArgs, wait: &WaitArgs, context: &Contex
 /// No host acts on what the state suspends.
 fn refuse_in_vain(made: &Made, wish: &Wish<'_>) -> Result<(), CliError> {
     let Changed::Written(written) = &made.changed else { return Ok(()) };
-    let Some(suspend) = &written.suspended else { return Ok(()) };
+    let lasts = |suspend: &&Suspend| suspend.until.is_none_or(|until| until > jiff::Timestamp::now());
+    let Some(suspend) = written.suspended.as_ref().filter(lasts) else { return Ok(()) };
     let Suspend { reason, by, .. } = suspend;
-    let what = format!("the state suspends `{}` in `{}`: {reason} ({by}); the change is made, and no host acts on it", wish.app, wish.environment);
+    let what = format!(
+        "the state suspends `{}` in `{}`: {reason} ({by}); the change is made, and no host acts on it",
+        wish.app, wish.environment
+    );
     let hint = format!("`landfall resume {} {}` ends it", wish.app, wish.environment);
     Err(CliError::new(Exit::Suspended, "Suspended", what).hint(hint))
 }

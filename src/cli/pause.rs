@@ -83,7 +83,8 @@ fn sentence(pause: &Pause<'_>, made: &Paused) -> String {
             format!("{app} in {environment} is not suspended in the state; nothing was written.")
         }
         (Paused::Written(_), Some(suspend)) => {
-            let until = suspend.until.map_or_else(|| "it is resumed".to_owned(), |until| format!("{until:.0}"));
+            let until =
+                suspend.until.map_or_else(|| "it is resumed".to_owned(), |until| format!("{until:.0}"));
             format!("{app} in {environment}: suspended until {until}{commit}")
         }
         (Paused::Written(_), None) => format!("{app} in {environment}: resumed{commit}"),

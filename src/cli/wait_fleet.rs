@@ -32,7 +32,9 @@ pub fn begin<'a>(
         CliError::new(Exit::NoAgent, "NoReports", what).hint("`[report] to = \"store\"` in each host.toml")
     })?;
     let hosts: Vec<&str> = follow.pending().map(Name::as_str).collect();
-    context.report.say(format!("no agent works here: following {}, which report to the store.", hosts.join(", ")));
+    context
+        .report
+        .say(format!("no agent works here: following {}, which report to the store.", hosts.join(", ")));
     for host in &follow.silent {
         context.report.say(format!("{host} does not report by itself any more, and is not waited for."));
     }
@@ -60,7 +62,8 @@ pub fn wait(
         }
         std::thread::sleep(PAUSE.min(left));
     }
-    let document = json!({ "hosts": verdicts.iter().map(|(host, verdict)| item(host, verdict)).collect::<Vec<_>>() });
+    let document =
+        json!({ "hosts": verdicts.iter().map(|(host, verdict)| item(host, verdict)).collect::<Vec<_>>() });
     let worst = verdicts.iter().map(|(_, verdict)| code_of(verdict)).max_by_key(|exit| exit.code());
     let worst = worst.unwrap_or(Exit::Done);
     let late: Vec<&str> = follow.pending().map(Name::as_str).collect();
@@ -103,7 +106,12 @@ fn tell(host: &Name, verdict: &Verdict, report: Report) {
             };
             let result = report.tone_err(&entry.result.to_string(), tone);
             let why = entry.failure.as_ref().map(|failure| format!(": {}", failure.message));
-            format!("{result} in {} (attempt {}){}", span(entry.took_ms), entry.attempt, why.unwrap_or_default())
+            format!(
+                "{result} in {} (attempt {}){}",
+                span(entry.took_ms),
+                entry.attempt,
+                why.unwrap_or_default()
+            )
         }
         Verdict::InSync => "runs it already".to_owned(),
         Verdict::Quarantined => "failed with it before, and does not try it again".to_owned(),

@@ -57,7 +57,11 @@ pub(super) fn pause_message(
             paragraphs.push(format!("Until: {until}"));
         }
         (Some(suspend), None) => {
-            paragraphs.push(format!("Suspended-By: {}\nSuspended-For: {}", suspend.by, suspend.reason.trim()));
+            paragraphs.push(format!(
+                "Suspended-By: {}\nSuspended-For: {}",
+                suspend.by,
+                suspend.reason.trim()
+            ));
         }
         (None, None) => {}
     }

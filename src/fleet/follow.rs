@@ -142,7 +142,8 @@ mod tests {
     use crate::fleet::Chain;
 
     fn app(status: &Value, quarantined: &[&str]) -> AppReport {
-        let mut whole = json!({"sync": "Synced", "health": "Healthy", "operation": "Idle", "message": "", "next": null});
+        let mut whole =
+            json!({"sync": "Synced", "health": "Healthy", "operation": "Idle", "message": "", "next": null});
         for (key, value) in status.as_object().unwrap() {
             whole[key] = value.clone();
         }
@@ -165,7 +166,8 @@ mod tests {
     #[test]
     fn a_host_that_has_nothing_to_do_says_why_and_one_that_has_not_read_the_state_says_nothing() {
         let says = |status: &Value, quarantined: &[&str]| standing(&app(status, quarantined), &id("new"));
-        let runs = |desired: &str, running: &str| json!({"desired": named(desired), "running": named(running)});
+        let runs =
+            |desired: &str, running: &str| json!({"desired": named(desired), "running": named(running)});
         assert_eq!(says(&runs("new", "new"), &[]), Some(Verdict::InSync));
         assert_eq!(says(&runs("old", "old"), &[]), None, "the change has not come there");
         assert_eq!(says(&runs("new", "old"), &[]), None, "it is being brought there");

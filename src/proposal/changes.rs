@@ -45,7 +45,8 @@ fn of_app(app: &Name, old: Option<&DesiredState>, new: &DesiredState) -> Vec<Cha
         Some(Err(problem)) => (None, Some(problem.to_string())),
         None => (None, None),
     };
-    let of = |part: Option<&AppState>| part.map(|part| part.environments.keys().cloned().collect::<BTreeSet<_>>());
+    let of =
+        |part: Option<&AppState>| part.map(|part| part.environments.keys().cloned().collect::<BTreeSet<_>>());
     let mut environments: BTreeSet<Name> = of(before).unwrap_or_default();
     environments.extend(of(after).unwrap_or_default());
     let change = |environment: Name| match &invalid {
@@ -81,7 +82,8 @@ fn in_environment(
     before: Option<&AppState>,
     after: Option<&AppState>,
 ) -> Option<Change> {
-    let part = |state: Option<&AppState>| state.and_then(|state| state.environments.get(&environment).cloned());
+    let part =
+        |state: Option<&AppState>| state.and_then(|state| state.environments.get(&environment).cloned());
     let (old, new) = (part(before), part(after));
     let is_absent = |state: Option<&AppState>| state.is_some_and(|state| absent(state, &environment));
     let from = before.and_then(|state| target(state, &environment));
@@ -100,9 +102,9 @@ fn in_environment(
     };
     let (blocked, from_is_blocked) = (block(&to), block(&from).is_some());
     let mut settings = settings(old.as_ref(), new.as_ref());
-    let was_blocked = before.zip(to.as_ref()).is_some_and(|(state, target)| {
-        state.blocked.iter().any(|block| block.artifact == target.artifact)
-    });
+    let was_blocked = before
+        .zip(to.as_ref())
+        .is_some_and(|(state, target)| state.blocked.iter().any(|block| block.artifact == target.artifact));
     if was_blocked != blocked.is_some() && action == Action::Settings {
         settings.push("blocked");
     }
@@ -228,9 +230,7 @@ mod tests {
     #[test]
     fn a_block_of_what_runs_and_a_block_of_what_shall_run_are_both_seen() {
         let old = json!({"web": {"environments": {"prod": runs("1")}}});
-        let block = |name: &str| {
-            json!([{"artifact": ArtifactId::of(name.as_bytes()).to_string(), "reason": "leaks", "by": "lee"}])
-        };
+        let block = |name: &str| json!([{"artifact": ArtifactId::of(name.as_bytes()).to_string(), "reason": "leaks", "by": "lee"}]);
         let mut new = json!({"web": {"environments": {"prod": runs("2")}, "blocked": block("1")}});
         let all = changes(Some(&state(&old)), &state(&new));
         assert!(all[0].from_is_blocked && all[0].blocked.is_none());

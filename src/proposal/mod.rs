@@ -2,6 +2,7 @@
 //! the store and what hosts left there, and no host.
 
 mod changes;
+mod hosts;
 mod imagined;
 mod weigh;
 

@@ -7,13 +7,13 @@ use landfall_store::{Artifact, ArtifactId, Name, Store, StoreError, Version, ref
 
 use super::changes::Change;
 use super::imagined::{Imagined, layers_for};
-use super::{Action, Conflict, Fetch, OnHost, Path, Proposed};
+use super::{Action, Conflict, Fetch, Path, Proposed, hosts};
 use crate::diff::{self, Change as PathChange, FileChange, Shape};
-use crate::fleet::{AppReport, Called, HostReport};
+use crate::fleet::{Called, HostReport};
 use crate::migrations;
 use crate::preview::Files;
 use crate::spec::ReleaseSpec;
-use crate::state::Target;
+use crate::state::{Suspend, Target};
 
 /// What a change is weighed with.
 pub struct Scales<'a> {
@@ -28,14 +28,14 @@ pub struct Scales<'a> {
 }
 
 /// An artifact with its id and what acts on hosts.
-struct Known {
-    id: ArtifactId,
+pub(super) struct Known {
+    pub(super) id: ArtifactId,
     artifact: Artifact,
     spec: Option<ReleaseSpec>,
 }
 
 impl Known {
-    fn read(store: &Store, id: ArtifactId) -> Result<Self, StoreError> {
+    pub(super) fn read(store: &Store, id: ArtifactId) -> Result<Self, StoreError> {
         let artifact = fetch::artifact(store, &id)?;
         let spec = serde_json::from_value(serde_json::Value::Object(artifact.release.clone())).ok();
         Ok(Self { id, artifact, spec })
@@ -93,7 +93,7 @@ pub fn weigh(change: &Change, scales: &Scales<'_>) -> Proposed {
         hosts: Vec::new(),
         unknown: Vec::new(),
     };
-    note_state(&mut proposed, change);
+    note_state(&mut proposed, change, scales.now);
     let old = change.from.as_ref().and_then(|target| match Known::read(scales.store, target.artifact) {
         Ok(known) => Some(known),
         Err(error) => {
@@ -111,7 +111,7 @@ pub fn weigh(change: &Change, scales: &Scales<'_>) -> Proposed {
     if !change.from_is_blocked && changes_artifact(change) {
         proposed.rollback_target = old.as_ref().map(Known::called);
     }
-    ask_hosts(&mut proposed, new.as_ref(), scales);
+    hosts::ask(&mut proposed, new.as_ref(), scales);
     proposed
 }
 
@@ -120,12 +120,12 @@ fn changes_artifact(change: &Change) -> bool {
     artifact(&change.from) != artifact(&change.to)
 }
 
-fn conflict(proposed: &mut Proposed, reason: &'static str, host: Option<&Name>, message: String) {
+pub(super) fn conflict(proposed: &mut Proposed, reason: &'static str, host: Option<&Name>, message: String) {
     proposed.conflicts.push(Conflict { reason, host: host.cloned(), message });
 }
 
 /// What the state itself has against it.
-fn note_state(proposed: &mut Proposed, change: &Change) {
+fn note_state(proposed: &mut Proposed, change: &Change, now: Timestamp) {
     if let Some(why) = &change.invalid {
         conflict(proposed, "Invalid", None, why.clone());
     }
@@ -134,7 +134,8 @@ fn note_state(proposed: &mut Proposed, change: &Change) {
         conflict(proposed, "Blocked", None, message);
         proposed.action = Action::Refuse;
     }
-    if let Some(suspend) = change.suspended.as_ref() {
+    let lasts = |suspend: &&Suspend| suspend.until.is_none_or(|until| until > now);
+    if let Some(suspend) = change.suspended.as_ref().filter(lasts) {
         let until = suspend.until.map_or_else(String::new, |until| format!(" until {until}"));
         let message = format!("suspended{until}: hosts apply nothing ({}, {})", suspend.reason, suspend.by);
         conflict(proposed, "Suspended", None, message);
@@ -142,12 +143,21 @@ fn note_state(proposed: &mut Proposed, change: &Change) {
 }
 
 /// The artifact that should run, if it is one that may.
-fn target_of(proposed: &mut Proposed, change: &Change, target: &Target, scales: &Scales<'_>) -> Option<Known> {
+fn target_of(
+    proposed: &mut Proposed,
+    change: &Change,
+    target: &Target,
+    scales: &Scales<'_>,
+) -> Option<Known> {
     let new = match Known::read(scales.store, target.artifact) {
         Ok(new) => new,
         Err(error) => {
             let absent = matches!(error, StoreError::Backend(BackendError::NotFound { .. }));
-            let what = if absent { format!("the store does not have {}", target.artifact) } else { error.to_string() };
+            let what = if absent {
+                format!("the store does not have {}", target.artifact)
+            } else {
+                error.to_string()
+            };
             conflict(proposed, "NotInStore", None, what);
             if proposed.action == Action::Deploy {
                 proposed.action = Action::Unavailable;
@@ -165,7 +175,13 @@ fn target_of(proposed: &mut Proposed, change: &Change, target: &Target, scales: 
     Some(new)
 }
 
-fn look_inside(proposed: &mut Proposed, old: Option<&Known>, new: &Known, is_first: bool, scales: &Scales<'_>) {
+fn look_inside(
+    proposed: &mut Proposed,
+    old: Option<&Known>,
+    new: &Known,
+    is_first: bool,
+    scales: &Scales<'_>,
+) {
     if old.is_none() && !is_first {
         // Every file would look new.
         return;
@@ -174,7 +190,9 @@ fn look_inside(proposed: &mut Proposed, old: Option<&Known>, new: &Known, is_fir
         Some(spec) => {
             let before = old.map(|old| old.spec.as_ref());
             match before {
-                Some(None) => proposed.unknown.push("migrations: what acts on hosts before is of a newer landfall".to_owned()),
+                Some(None) => proposed
+                    .unknown
+                    .push("migrations: what acts on hosts before is of a newer landfall".to_owned()),
                 before => proposed.migrations = migrations::compare(before.flatten(), spec),
             }
         }
@@ -201,7 +219,9 @@ fn differences(proposed: &mut Proposed, old: &Known, new: &Known, store: &Store)
     let layers: Vec<_> = difference.layers.iter().filter(own).collect();
     let paths: Vec<Path> = layers
         .iter()
-        .flat_map(|layer| layer.files.iter().filter(|file| is_file(file)).map(|file| path_of(&layer.name, file)))
+        .flat_map(|layer| {
+            layer.files.iter().filter(|file| is_file(file)).map(|file| path_of(&layer.name, file))
+        })
         .collect();
     proposed.files = Some(count(&paths));
     proposed.paths = paths;
@@ -238,7 +258,7 @@ fn count(paths: &[Path]) -> Files {
 
 /// What a host of these roles fetches that has the old artifact and nothing else: the fetch that its agent would
 /// make, planned to the end and not made.
-fn fetch_of(
+pub(super) fn fetch_of(
     scales: &Scales<'_>,
     old: Option<&Known>,
     new: &Known,
@@ -263,63 +283,4 @@ fn fetch_of(
         unpacked: estimate.unpacked,
         deltas: estimate.deltas,
     })
-}
-
-/// What every host of this environment says that reports the app.
-fn ask_hosts(proposed: &mut Proposed, new: Option<&Known>, scales: &Scales<'_>) {
-    let environment = proposed.environment.clone();
-    let here = scales.hosts.iter().filter(|host| host.environment == environment);
-    for host in here {
-        let Some(app) = host.apps.iter().find(|app| app.app == proposed.app) else { continue };
-        ask_host(proposed, host, app, new, scales);
-    }
-}
-
-fn ask_host(
-    proposed: &mut Proposed,
-    host: &HostReport,
-    app: &AppReport,
-    new: Option<&Known>,
-    scales: &Scales<'_>,
-) {
-    let (name, glance) = (&host.host, app.glance());
-    let Some(glance) = glance else {
-        proposed.unknown.push(format!("{name}: it reports in the form of another version of landfall"));
-        return;
-    };
-    let revert_target = app.artifact("last_healthy").filter(|healthy| new.is_none_or(|new| new.id != *healthy));
-    if let Some(new) = new {
-        if app.quarantined.contains(&new.id) {
-            let message = match proposed.action {
-                Action::Deploy => "it failed there before; a change of the target lets it have one more attempt",
-                _ => "it failed there, and is not tried again",
-            };
-            conflict(proposed, "Quarantined", Some(name), message.to_owned());
-        }
-        for (key, reason) in [("suspended", "Suspended"), ("pinned", "Pinned")] {
-            if let Some(why) = app.held(key) {
-                conflict(proposed, reason, Some(name), format!("{} on that host: {why}", reason.to_lowercase()));
-            }
-        }
-    }
-    let mut fetch = None;
-    if let (Some(new), true) = (new, matches!(proposed.action, Action::Deploy)) {
-        let running = glance.running.as_ref().map(|running| Known::read(scales.store, running.artifact));
-        let planned = running.transpose().and_then(|running| {
-            fetch_of(scales, running.as_ref(), new, &proposed.environment, Some(&host.roles))
-        });
-        match planned {
-            Ok(planned) => fetch = Some(planned),
-            Err(error) => proposed.unknown.push(format!("{name}: bytes to fetch: {error}")),
-        }
-    }
-    proposed.hosts.push(OnHost {
-        host: name.clone(),
-        roles: host.roles.clone(),
-        reported: host.reported,
-        overdue: host.is_overdue(scales.now),
-        running: glance.running,
-        fetch,
-        revert_target,
-    });
 }

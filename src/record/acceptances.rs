@@ -126,7 +126,10 @@ mod tests {
             append(&RealDisk, &root, acceptance(reason)).unwrap();
         }
         let whole = read(&RealDisk, &root).unwrap();
-        assert_eq!(whole.iter().map(|one| one.acceptance.reason.as_str()).collect::<Vec<_>>(), ["one", "two", "three"]);
+        assert_eq!(
+            whole.iter().map(|one| one.acceptance.reason.as_str()).collect::<Vec<_>>(),
+            ["one", "two", "three"]
+        );
         let mut changed = whole.clone();
         changed[1].acceptance.reason = "another".to_owned();
         let (mut reordered, mut dropped) = (whole.clone(), whole.clone());

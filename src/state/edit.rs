@@ -67,7 +67,6 @@ impl TargetEdit<'_> {
             ("by", self.by.map(str::to_owned)),
         ]
     }
-
 }
 
 /// A key of an object, and what it becomes; `None`: it goes.
@@ -127,7 +126,8 @@ pub fn set_suspend(
         None => {
             let root = parse_json(text, path).map_err(StateError::from)?;
             let table = place.iter().try_fold(&root, |table, key| table.get(key));
-            table.map_or_else(|| text.to_owned(), |table| Splice::new(text, &root).set(table, "suspend", None))
+            table
+                .map_or_else(|| text.to_owned(), |table| Splice::new(text, &root).set(table, "suspend", None))
         }
     };
     let after = DesiredState::parse(&edited, path)?;
@@ -148,7 +148,8 @@ fn fields_of(suspend: &Suspend) -> Vec<Field> {
 
 /// The text of a new file with this one target.
 pub fn first_file(app: &Name, environment: &Name, edit: &TargetEdit<'_>) -> String {
-    let target = nest(&["apps", app.as_str(), "environments", environment.as_str(), "target"], fresh(&edit.fields()));
+    let target =
+        nest(&["apps", app.as_str(), "environments", environment.as_str(), "target"], fresh(&edit.fields()));
     let version = ("apiVersion".to_owned(), Fresh::Text(super::API_VERSION.to_owned()));
     Fresh::Table(vec![version, target]).to_text() + "\n"
 }

@@ -220,7 +220,11 @@ fn an_estimate_says_what_the_fetch_then_moves_by_packs_by_deltas_and_by_both() {
             assert!(deltas || estimate.deltas == 0, "{case}");
             server.forget();
             let (_, report) = fetch(&server, &id, &host).unwrap();
-            assert_eq!((estimate.moved, estimate.blobs), (report.bytes_moved, report.blobs), "{case} {deltas}");
+            assert_eq!(
+                (estimate.moved, estimate.blobs),
+                (report.bytes_moved, report.blobs),
+                "{case} {deltas}"
+            );
             // What the server sent is a little more: gaps between frames, and what was buffered of a delta.
             let sent = server.bytes();
             let told = estimate.moved + documents;

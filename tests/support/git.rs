@@ -385,8 +385,7 @@ impl Http {
                         return;
                     }
                     stream.set_read_timeout(Some(SERVER_LIMIT)).ok();
-                    let answer =
-                        |stream: &mut dyn Talk| answer(stream, &root, &manners, &authorizations);
+                    let answer = |stream: &mut dyn Talk| answer(stream, &root, &manners, &authorizations);
                     match tls {
                         None => answer(&mut { stream }).ok(),
                         Some(tls) => in_tls(stream, tls, answer).ok(),

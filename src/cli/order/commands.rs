@@ -223,9 +223,9 @@ impl Where {
         }
         match &self.environment {
             Some(environment) if !self.local => Ok(Some(environment)),
-            _ if self.git.push || self.git.no_commit => {
-                usage("--push and --no-commit are for an edit of the state: name the environment, without --local")
-            }
+            _ if self.git.push || self.git.no_commit => usage(
+                "--push and --no-commit are for an edit of the state: name the environment, without --local",
+            ),
             _ => Ok(None),
         }
     }

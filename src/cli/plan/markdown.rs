@@ -67,9 +67,11 @@ fn section(item: &Proposed, text: &mut String) {
         lines.push("- what runs stays; `\"state\": \"absent\"` removes it".to_owned());
     }
     lines.extend(item.unknown.iter().map(|what| format!("- not known: {}", plain(what))));
-    lines.extend(item.hosts.iter().map(|host| {
-        format!("- host **{}** {}", plain(host.host.as_str()), plain(&words::on_host(host)))
-    }));
+    lines.extend(
+        item.hosts
+            .iter()
+            .map(|host| format!("- host **{}** {}", plain(host.host.as_str()), plain(&words::on_host(host)))),
+    );
     let folded = [dependencies(item), paths(item)];
     if lines.is_empty() && folded.iter().all(Option::is_none) {
         return;
@@ -81,7 +83,8 @@ fn section(item: &Proposed, text: &mut String) {
 
 fn dependencies(item: &Proposed) -> Option<String> {
     let all = &item.dependencies;
-    let lines = all.iter().take(LINES_SHOWN).map(|change| format!("- {}\n", plain(&words::dependency(change))));
+    let lines =
+        all.iter().take(LINES_SHOWN).map(|change| format!("- {}\n", plain(&words::dependency(change))));
     folded("dependencies", all.len(), LINES_SHOWN, lines)
 }
 

@@ -187,7 +187,8 @@ impl Values<'_> {
     /// Where Prisma keeps them: beside the schema. Before there is a first one, the recipe does not speak of it.
     fn migrations(&self, schema: &str) -> String {
         let dir = format!("{schema}/migrations");
-        let line = || format!("migrations = {}                    # named in `plan` and `rollback`", quoted(&dir));
+        let line =
+            || format!("migrations = {}                    # named in `plan` and `rollback`", quoted(&dir));
         if self.0.has(&dir) { line() } else { String::new() }
     }
 

@@ -49,9 +49,11 @@ impl GitSource {
         for ids in ids.chunks(COMMITS_AT_ONCE) {
             let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
             let raws = git.objects(&names).await?;
-            logged.extend(ids.iter().zip(raws).filter_map(|(id, raw)| {
-                Some(Logged { id: id.clone(), raw: raw?, text: None })
-            }));
+            logged.extend(
+                ids.iter()
+                    .zip(raws)
+                    .filter_map(|(id, raw)| Some(Logged { id: id.clone(), raw: raw?, text: None })),
+            );
         }
         for commits in logged.chunks_mut(FILES_AT_ONCE) {
             let names: Vec<String> = commits.iter().map(|commit| format!("{}:{path}", commit.id)).collect();
