@@ -437,5 +437,5 @@ fn a_repository_that_outgrows_its_bound_is_refused_leaves_nothing_and_is_read_ag
     forge.commit("small again");
     forge.push();
     bounded().expect_code(0);
-    assert_eq!(accepted(&host), forge.head());
+    assert!(accepted(&host).contains(&forge.head()));
 }

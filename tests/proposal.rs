@@ -158,7 +158,7 @@ fn an_edited_work_tree_is_planned_against_a_revision_and_a_first_deploy_against_
     review.write(&web(&[("prod", &one)]));
     let items = review.items(&["--from", "HEAD"], 1);
     assert_eq!((&items[0]["action"], &items[0]["from"]), (&json!("Deploy"), &Value::Null));
-    assert_eq!(items[0]["files"]["added"], 4);
+    assert_eq!(items[0]["files"]["added"], 3);
     assert_eq!(items[0]["rollback_target"], Value::Null);
     assert_eq!(texts(&items[0]["migrations"][0]["added"]), ["1"]);
     review.commit(&web(&[("prod", &one)]));
