@@ -61,8 +61,8 @@ pub fn watched(
     }
     let error = match host(app, environment, context) {
         Ok(host) => return Ok(Watched::Agent(Box::new(host))),
-        Err(error) if error.exit == Exit::Suspended => return Err(error),
-        Err(error) => error,
+        Err(error) if matches!(error.exit, Exit::NoAgent | Exit::Usage) => error,
+        Err(error) => return Err(error),
     };
     // What a store that cannot be read says of hosts is no better than the error there is already.
     let Ok(store) = context.open_store() else { return Err(error) };
