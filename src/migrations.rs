@@ -54,7 +54,8 @@ fn directly_below<'a>(tree: &'a Tree, dir: &'a str) -> impl Iterator<Item = Opti
     tree.entries().iter().filter_map(move |entry| inside(entry.path.as_bytes())).map(|below| {
         let mut parts = below.splitn(2, |byte| *byte == b'/');
         let (name, is_file) = (escape(parts.next().unwrap_or_default()), parts.next().is_none());
-        (!name.starts_with('.') && !(is_file && is_lock(&name))).then_some(name)
+        let is_none = name.starts_with('.') || is_file && is_lock(&name);
+        (!is_none).then_some(name)
     })
 }
 

@@ -72,7 +72,7 @@ pub fn headline(raw: &[u8]) -> Headline {
     let line = |key: &str| head.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
     // `Name <address> seconds zone`.
     let person = |line: &str| line.rsplitn(3, ' ').nth(2).unwrap_or_default().to_owned();
-    let seconds = line("committer ").rsplitn(3, ' ').nth(1).and_then(|seconds| seconds.parse().ok());
+    let seconds = line("committer ").rsplit(' ').nth(1).and_then(|seconds| seconds.parse().ok());
     Headline {
         author: person(line("author ")),
         time: seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default(),
