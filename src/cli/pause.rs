@@ -33,7 +33,11 @@ pub fn run(
     }
     let file = context.state_file()?;
     let by = by.map_or_else(|| commit::author(dir_of(&file)), str::to_owned);
-    let to = wanted.map(|(reason, until)| Suspend { reason: reason.to_owned(), by, until });
+    let to = wanted.map(|(reason, until)| Suspend {
+        reason: reason.to_owned(),
+        by,
+        until: until.map(in_whole_seconds),
+    });
     let pause = Pause { file: &file, app, environment, to: to.as_ref(), reason, policy: git.policy() };
     let mut made = commit::pause(&pause).map_err(change_error)?;
     if let Paused::Written(written) = &made {
@@ -46,6 +50,12 @@ pub fn run(
     }
     tell(&pause, &made, git.push, context);
     Ok(Exit::Done)
+}
+
+/// People read it in `git log`; a fraction of a second decides nothing.
+fn in_whole_seconds(until: Timestamp) -> Timestamp {
+    Timestamp::from_second(until.as_second().saturating_add(i64::from(until.subsec_nanosecond() > 0)))
+        .unwrap_or(until)
 }
 
 fn tell(pause: &Pause<'_>, made: &Paused, pushed: bool, context: &Context) {

@@ -50,9 +50,9 @@ pub struct Proposed {
     pub from: Option<Called>,
     /// What should run then.
     pub to: Option<Called>,
-    /// Who chose it.
+    /// Who chose it; absent where the choice stays.
     pub by: Option<String>,
-    /// Why.
+    /// Why; absent where the choice stays.
     pub why: Option<String>,
     /// Keys of its part of the state that change besides.
     pub settings: Vec<&'static str>,

@@ -73,14 +73,16 @@ pub fn misfit(
 /// Weighs one change.
 pub fn weigh(change: &Change, scales: &Scales<'_>) -> Proposed {
     let called = |target: &Target| Called { artifact: target.artifact, version: target.version.clone() };
+    // Of a target that stays, who chose it and why is no news.
+    let said = change.to.as_ref().filter(|_| changes_artifact(change) || change.settings.contains(&"target"));
     let mut proposed = Proposed {
         app: change.app.clone(),
         environment: change.environment.clone(),
         action: change.action,
         from: change.from.as_ref().map(called),
         to: change.to.as_ref().map(called),
-        by: change.to.as_ref().and_then(|target| target.by.clone()),
-        why: change.to.as_ref().and_then(|target| target.reason.clone()),
+        by: said.and_then(|target| target.by.clone()),
+        why: said.and_then(|target| target.reason.clone()),
         settings: change.settings.clone(),
         files: None,
         paths: Vec::new(),
@@ -136,7 +138,7 @@ fn note_state(proposed: &mut Proposed, change: &Change, now: Timestamp) {
     }
     let lasts = |suspend: &&Suspend| suspend.until.is_none_or(|until| until > now);
     if let Some(suspend) = change.suspended.as_ref().filter(lasts) {
-        let until = suspend.until.map_or_else(String::new, |until| format!(" until {until}"));
+        let until = suspend.until.map_or_else(String::new, |until| format!(" until {until:.0}"));
         let message = format!("suspended{until}: hosts apply nothing ({}, {})", suspend.reason, suspend.by);
         conflict(proposed, "Suspended", None, message);
     }

@@ -85,7 +85,7 @@ fn dependencies(item: &Proposed) -> Option<String> {
     let all = &item.dependencies;
     let lines =
         all.iter().take(LINES_SHOWN).map(|change| format!("- {}\n", plain(&words::dependency(change))));
-    folded("dependencies", all.len(), LINES_SHOWN, lines)
+    folded(("dependency", "dependencies"), all.len(), LINES_SHOWN, lines)
 }
 
 fn paths(item: &Proposed) -> Option<String> {
@@ -97,10 +97,16 @@ fn paths(item: &Proposed) -> Option<String> {
         };
         format!("- {sign} {}\n", plain(&path.path))
     };
-    folded("files", item.paths.len(), PATHS_SHOWN, item.paths.iter().take(PATHS_SHOWN).map(line))
+    folded(("file", "files"), item.paths.len(), PATHS_SHOWN, item.paths.iter().take(PATHS_SHOWN).map(line))
 }
 
-fn folded(what: &str, count: usize, most: usize, lines: impl Iterator<Item = String>) -> Option<String> {
+fn folded(
+    (one, many): (&str, &str),
+    count: usize,
+    most: usize,
+    lines: impl Iterator<Item = String>,
+) -> Option<String> {
+    let what = if count == 1 { one } else { many };
     if count == 0 {
         return None;
     }
