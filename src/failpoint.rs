@@ -54,6 +54,19 @@ fn die_at(here: &str) {
 #[cfg(not(feature = "sim"))]
 pub const fn reach(_: Stage, _: Edge) {}
 
+/// A bound in bytes. With `sim`, `LANDFALL_CACHE_BYTES=<bytes>` is a smaller one, so that a test can reach it.
+#[cfg(feature = "sim")]
+pub fn cache_bytes(bound: u64) -> u64 {
+    let smaller = std::env::var("LANDFALL_CACHE_BYTES").ok().and_then(|bytes| bytes.parse().ok());
+    smaller.map_or(bound, |bytes: u64| bytes.min(bound))
+}
+
+/// A bound in bytes.
+#[cfg(not(feature = "sim"))]
+pub const fn cache_bytes(bound: u64) -> u64 {
+    bound
+}
+
 /// A pause between tries. With `sim`, `LANDFALL_PAUSES=<factor>` shortens all of them alike.
 #[cfg(feature = "sim")]
 pub fn hastened(pause: Duration) -> Duration {

@@ -12,6 +12,7 @@ use crate::layout::{AppDir, ReleaseDir, Root};
 use crate::record::RecordError;
 use crate::record::release::{Progress, ReleaseRecord};
 use crate::record::sealed;
+use crate::spec::ReleaseSpec;
 use crate::switch;
 
 /// One release directory.
@@ -53,6 +54,22 @@ pub fn releases(root: &Root, config: &HostConfig) -> std::io::Result<(Vec<Instal
         }
     }
     Ok((found, damaged))
+}
+
+/// What acts on hosts, of the release that is linked; `None`: there is none, or its record cannot be read.
+pub fn current_spec(dir: &AppDir) -> Option<ReleaseSpec> {
+    let name = switch::named(&RealDisk, dir).ok().flatten()?;
+    record(dir, &name).map(|record| record.spec)
+}
+
+/// The same of a release that was made of this artifact.
+pub fn spec_of(dir: &AppDir, artifact: &ArtifactId) -> Option<ReleaseSpec> {
+    let mut records = entries(&dir.releases()).ok()?.into_iter().filter_map(|name| record(dir, &name));
+    records.find(|record| record.release.artifact == *artifact).map(|record| record.spec)
+}
+
+fn record(dir: &AppDir, name: &str) -> Option<ReleaseRecord> {
+    sealed::read(&RealDisk, &ReleaseDir(dir.release(name)).record()).ok().flatten()
 }
 
 fn of_app(dir: &AppDir) -> std::io::Result<Vec<Result<Installed, RecordError>>> {

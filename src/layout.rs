@@ -66,6 +66,11 @@ impl Root {
         self.0.join("accepted")
     }
 
+    /// Commits of the state that operators took although they had been refused.
+    pub fn acceptances(&self) -> PathBuf {
+        self.0.join("acceptances")
+    }
+
     /// How the state repository was last found.
     pub fn source(&self) -> PathBuf {
         self.0.join("source")

@@ -175,6 +175,9 @@ pub struct StepSpec {
     /// What a host that does not migrate waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Command>,
+    /// Names of the migrations that the artifact carries; absent: nobody said where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrations: Option<Vec<String>>,
 }
 
 /// Who keeps a process running.

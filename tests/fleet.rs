@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use support::host::Said;
 use support::{Host, Source, wait};
 use tempfile::TempDir;
 
@@ -270,4 +271,53 @@ fn an_agent_reports_by_itself_and_a_store_that_takes_no_reports_changes_nothing(
     let told = || host.agent_log().contains("this host is not shown as reporting");
     wait::wait_until("the agent says that it cannot report", LIMIT, told);
     assert!(host.stop_agent().success());
+}
+
+#[test]
+fn a_deploy_from_a_desk_waits_for_every_host_that_reports_and_ends_as_the_worst_of_them() {
+    let mut fleet = Fleet::new(&[("web-1", "true"), ("web-2", "false")]);
+    fleet.pack(&Source::sleeper("one"), "1.0.0");
+    fleet.pack(&Source::new(ASKS_THE_HOST).with("app/x", b"two"), "2.0.0");
+    let state = fleet.hosts[0].state();
+    let desk = host("desk", "true", fleet.store.path());
+    let deploy = |version: &str| {
+        let arguments = ["--state", state.to_str().unwrap(), "deploy", "web", "prod", version, "--wait"];
+        let arguments = [&arguments[..], &["--timeout", "2m", "-o", "json"]].concat();
+        Said::of(desk.landfall_of_host_toml(&arguments).output().unwrap())
+    };
+    // Nobody reports yet, and no agent works here.
+    deploy("1.0.0").expect_code(15);
+    for host in &mut fleet.hosts {
+        let toml = std::fs::read_to_string(host.dir.join("host.toml")).unwrap();
+        let own = host.state();
+        let toml = toml.replace(own.to_str().unwrap(), state.to_str().unwrap());
+        host.write("host.toml", &format!("{toml}\n[report]\nto = \"store\"\nevery = \"1h\"\n"));
+        let command = host.landfall_of_host_toml(&["watch"]);
+        host.start_agent_as(command);
+    }
+    for name in ["web-1", "web-2"] {
+        let document = fleet.document(&format!("{name}/prod/host.json"));
+        wait::wait_until("the host reports", LIMIT, || document.exists());
+    }
+    let results = |said: &Said| -> Vec<String> {
+        let document: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
+        let hosts = document["verdict"]["hosts"].as_array().unwrap().clone();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        sorted(
+            hosts.iter().map(|host| format!("{} {}", text(&host["host"]), text(&host["result"]))).collect(),
+        )
+    };
+    let good = deploy("1.0.0");
+    good.expect_code(0);
+    assert!(good.err.contains("following web-1, web-2"), "{}", good.err);
+    assert_eq!(results(&good), ["web-1 Healthy", "web-2 Healthy"]);
+    let bad = deploy("2.0.0");
+    bad.expect_code(8);
+    assert_eq!(results(&bad), ["web-1 Healthy", "web-2 Reverted"]);
+    let again = deploy("2.0.0");
+    again.expect_code(10);
+    assert_eq!(results(&again), ["web-1 InSync", "web-2 Quarantined"]);
+    for host in &mut fleet.hosts {
+        assert!(host.stop_agent().success());
+    }
 }

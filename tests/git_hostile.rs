@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -403,4 +404,38 @@ fn commands_that_look_ask_the_repository_themselves_and_leave_no_copy() {
     // Commands that edit say where to do that.
     let said = run(&["deploy", "web", "prod", &artifact]);
     assert!(said.err.contains("clone the state repository"), "{said:?}");
+}
+
+#[test]
+fn a_repository_that_outgrows_its_bound_is_refused_leaves_nothing_and_is_read_again_once_it_is_small() {
+    let forge = Forge::new();
+    let host = host_of(&forge, &forge.url(), "");
+    let bounded = || {
+        let mut command = host.landfall_of_host_toml(&["watch", "--once", "-o", "json"]);
+        Said::of(command.env("LANDFALL_CACHE_BYTES", "2000000").output().unwrap())
+    };
+    bounded().expect_code(0);
+    // The server of this test leaves nothing out, whatever it is asked to.
+    let mut noise = vec![0; 8 << 20];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
+    std::fs::write(forge.work().join("noise"), &noise).unwrap();
+    let small = forge.head();
+    forge.commit("large");
+    forge.push();
+    for _ in 0..2 {
+        let said = bounded();
+        said.expect_code(5);
+        assert_eq!(reason(&said), "TooLarge");
+        let kib = Command::new("du").arg("-sk").arg(host.root().join("cache")).output().unwrap();
+        let kib = String::from_utf8_lossy(&kib.stdout).into_owned();
+        let kib: u64 = kib.split_whitespace().next().map_or(0, |kib| kib.parse().unwrap());
+        assert!(kib < 2_000, "{kib} KiB are left");
+    }
+    // Taken out of the branch again, the very next look works.
+    forge.git(&["reset", "--quiet", "--hard", &small]);
+    forge.write(&support::git::elsewhere(1));
+    forge.commit("small again");
+    forge.push();
+    bounded().expect_code(0);
+    assert!(accepted(&host).contains(&forge.head()));
 }

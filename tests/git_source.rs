@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::git::{Forge, Http, Manners, daemon, sshd};
+use support::git::{Authority, Forge, Http, Manners, daemon, sshd};
 use support::wait::wait_until;
 use support::{Host, Source};
 
@@ -119,4 +119,49 @@ fn an_agent_follows_the_branch_and_a_commit_elsewhere_in_the_repository_restarts
     assert_eq!(status["items"][0]["state_commit"], *commit, "the commit that says so, not the newest");
     assert_eq!(condition(&host, "SourceReady").0, "True");
     assert_eq!(host.stop_agent().code(), Some(0));
+}
+
+#[test]
+fn https_is_believed_with_a_certificate_of_a_known_authority_for_this_address_and_with_no_other() {
+    let forge = Forge::new();
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let trusted = forge.dir().join("ca.pem");
+    std::fs::write(&trusted, &authority.pem).unwrap();
+    let serve = |by: &Authority, name: &str, until: i32| {
+        let (certificate, key) = by.certify(name, until);
+        Http::serve_tls(forge.dir().join("srv"), &certificate, &key)
+    };
+    let once = |host: &Host| {
+        let mut command = host.landfall_of_host_toml(&["watch", "--once", "-o", "json"]);
+        support::host::Said::of(command.env("SSL_CERT_FILE", &trusted).output().unwrap())
+    };
+    let good = serve(&authority, "127.0.0.1", 2099);
+    let host = host_of(&forge, &good.url(), "");
+    let artifact = want_next(&forge, &host, "over tls");
+    forge.commit("deploy web");
+    forge.push();
+    once(&host).expect_code(0);
+    deployed(&host, &artifact);
+
+    let pids = || -> Vec<u32> { host.serving("web", "prod").iter().map(|process| process.pid).collect() };
+    let before = pids();
+    want_next(&forge, &host, "over bad tls");
+    forge.commit("deploy web again");
+    forge.push();
+    for (case, server) in [
+        ("an authority nobody knows", serve(&stranger, "127.0.0.1", 2099)),
+        ("another address", serve(&authority, "git.example.org", 2099)),
+        ("expired", serve(&authority, "127.0.0.1", 2020)),
+        ("no tls at all", Http::serve(forge.dir().join("srv"), Manners::default())),
+    ] {
+        configure(&host, &forge, &server.url().replace("http://", "https://"), "");
+        let said = once(&host);
+        assert_eq!(said.code, Some(5), "{case}: {said:?}");
+        assert_eq!(host.attempts("web").len(), 1, "{case}");
+        assert_eq!(pids(), before, "{case}: the app was touched");
+    }
+    // And with the good one everything goes on.
+    configure(&host, &forge, &good.url(), "");
+    once(&host).expect_code(0);
+    assert_eq!(host.attempts("web").len(), 2);
 }

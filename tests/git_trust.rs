@@ -381,3 +381,89 @@ fn a_rewritten_branch_is_shown_and_waits_for_an_operator_or_is_taken_where_histo
     // A second time there is nothing to accept.
     world.run(&["state", "accept", &rewritten, "--reason", "again"]).expect_code(4);
 }
+
+#[test]
+fn a_tag_decides_nothing_whatever_it_is_called_and_wherever_it_is_moved() {
+    let world = World::new();
+    let forge = &world.forge;
+    let before = world.facts();
+    world.want(11);
+    let foreign = forge.commit_signed(&world.operator, "only tagged");
+    for commit in [&foreign, &world.accepted, &foreign] {
+        forge.git(&["tag", "--force", "main", commit]);
+        forge.git(&["push", "--quiet", "--force", "origin", "refs/tags/main"]);
+        world.once().expect_code(0);
+        assert_eq!(world.facts(), before, "the tag `main` at {commit}");
+    }
+    // Nor can a tag be followed: what is asked for is a branch.
+    forge.git(&["tag", "--force", "v1", &foreign]);
+    forge.git(&["push", "--quiet", "--force", "origin", "refs/tags/v1"]);
+    let toml = std::fs::read_to_string(world.host.dir.join("host.toml")).unwrap();
+    world.host.write("host.toml", &toml.replace("poll =", "branch = \"v1\"\npoll ="));
+    world.once().expect_code(5);
+    assert_eq!(world.facts(), before);
+}
+
+#[test]
+fn what_an_operator_let_pass_is_in_the_history_and_in_the_audit_for_good() {
+    let world = World::new();
+    let forge = &world.forge;
+    forge.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    world.want(11);
+    let rewritten = forge.commit_signed(&world.operator, "another history");
+    world.is_refused("branch rewritten", 5, "NonFastForward");
+    let reason = "branch rebuilt after INC-881";
+    let accept = ["state", "accept", &rewritten[..12], "--reason", reason, "--by", "maria@acme.example"];
+    world.run(&accept).expect_code(0);
+    world.once().expect_code(0);
+
+    let json = |arguments: &[&str]| -> Value {
+        let said = world.run(&[arguments, &["-o", "json"]].concat());
+        said.expect_code(0);
+        serde_json::from_str(&said.out).unwrap()
+    };
+    let history = json(&["history", "web"]);
+    let taken = &history["acceptances"][0];
+    assert_eq!((&taken["commit"], &taken["from"]), (&(*rewritten).into(), &(*world.accepted).into()));
+    assert_eq!((&taken["by"], &taken["reason"]), (&"maria@acme.example".into(), &reason.into()));
+    assert_eq!(taken["parent"], "0".repeat(64));
+    assert_eq!(json(&["history", "web", "--verify"])["items"][0]["acceptances"], 1);
+    let shown = world.run(&["history", "web"]);
+    assert!(shown.out.contains("state accepted") && shown.out.contains(reason), "{}", shown.out);
+
+    // The audit on this host reads the agent's own copy of the log, with every signature checked.
+    let audit = json(&["audit", "web", "prod"]);
+    let last = audit["items"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["commit"]["id"], *rewritten);
+    assert_eq!(last["commit"]["subject"], "another history");
+    assert_eq!(last["commit"]["signature"]["by"], "operator@acme.example");
+    assert_eq!(last["accepted"]["reason"], reason);
+    assert_eq!(audit["acceptances"][0]["host"], "test");
+    let shown = world.run(&["audit", "web"]).out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown.contains("test accepted") && shown.contains("signed by operator"), "{shown}");
+
+    // And anywhere, once the host has reported.
+    world.run(&["report"]).expect_code(0);
+    let desk = Host::new("prod", "");
+    let (store, state) = (world.host.root().join("store"), forge.work().join("deploy-state.json"));
+    let elsewhere = || {
+        let arguments = ["--state", state.to_str().unwrap(), "--store", store.to_str().unwrap()];
+        let arguments = [&arguments[..], &["audit", "web", "-o", "json"]].concat();
+        Said::of(desk.landfall_of_host_toml(&arguments).output().unwrap())
+    };
+    let seen: Value = serde_json::from_str(&elsewhere().out).unwrap();
+    assert_eq!(seen["acceptances"][0]["reason"], reason);
+    let document = store.join("status/test/prod/host.json");
+    let text = std::fs::read_to_string(&document).unwrap();
+    std::fs::write(&document, text.replace(reason, "nothing of note")).unwrap();
+    let said = elsewhere();
+    assert!(said.err.contains("test in prod is left out"), "{}", said.err);
+
+    // Changed on the host itself, it is noticed, too.
+    let record = world.host.root().join("acceptances");
+    let text = std::fs::read_to_string(&record).unwrap();
+    std::fs::write(&record, text.replace(reason, "nothing of note")).unwrap();
+    let said = world.run(&["history", "web", "--verify"]);
+    said.expect_code(6);
+    assert!(said.err.contains("acceptances"), "{}", said.err);
+}

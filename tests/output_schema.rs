@@ -118,6 +118,7 @@ fn every_read_command_prints_what_the_schema_says() {
         &["env", "web", "--reveal"],
         &["report"],
         &["status", "--fleet"],
+        &["plan", "--from", "HEAD"],
         &["audit", "web"],
         &["verify"],
         &["verify", "web", "--deep"],

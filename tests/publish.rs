@@ -129,3 +129,145 @@ fn a_push_that_the_server_refuses_is_told_and_the_commit_stays() {
     desk.deploy_and_push("prod", &desk.second).expect_code(0);
     assert_eq!(desk.target(&desk.host.dir.join("origin.git"), "prod"), desk.second);
 }
+
+#[test]
+fn a_suspension_is_a_commit_that_reads_well_and_is_pushed_on_top_of_what_others_pushed() {
+    let desk = Desk::new();
+    let text = || std::fs::read_to_string(desk.ours().join("deploy-state.json")).unwrap();
+    let before = text();
+    desk.they_deploy("staging", &desk.second);
+    let until = "2030-01-01T00:00:00Z";
+    let said = desk.host.run(&[
+        "suspend",
+        "web",
+        "prod",
+        "-m",
+        "release freeze",
+        "--until",
+        until,
+        "--by",
+        "lee@example.org",
+        "--push",
+    ]);
+    said.expect_code(0);
+    assert!(said.out.contains("suspended until 2030-01-01"), "{}", said.out);
+    let origin = desk.host.dir.join("origin.git");
+    let state: Value = serde_json::from_str(&desk.git(&origin, &["show", "main:deploy-state.json"])).unwrap();
+    let prod = &state["apps"]["web"]["environments"]["prod"];
+    let expected = serde_json::json!({"reason": "release freeze", "by": "lee@example.org", "until": until});
+    assert_eq!(prod["suspend"], expected);
+    assert_eq!(prod["target"]["artifact"], desk.first);
+    assert_eq!(desk.target(&origin, "staging"), desk.second);
+    let message = desk.git(&origin, &["log", "-1", "--format=%B", "main"]);
+    assert_eq!(message, format!("suspend web in prod\n\nrelease freeze\n\nUntil: {until}"));
+
+    // What a deploy says meanwhile, and that the same again is nothing new.
+    let said = desk.deploy("prod", &desk.second);
+    said.expect_code(0);
+    assert!(said.err.contains("hosts apply nothing for now"), "{}", said.err);
+    desk.git(&desk.ours(), &["reset", "--quiet", "--hard", "origin/main"]);
+    let again = desk.host.run(&[
+        "suspend",
+        "web",
+        "prod",
+        "-m",
+        "release freeze",
+        "--until",
+        until,
+        "--by",
+        "lee@example.org",
+    ]);
+    again.expect_code(0);
+    assert!(again.out.contains("nothing was written"), "{}", again.out);
+
+    desk.host.run(&["resume", "web", "prod", "-m", "all clear", "--push"]).expect_code(0);
+    let message = desk.git(&origin, &["log", "-1", "--format=%B", "main"]);
+    let expected =
+        "resume web in prod\n\nall clear\n\nSuspended-By: lee@example.org\nSuspended-For: release freeze";
+    assert_eq!(message, expected);
+    // Nothing but the suspension came and went: what is left is theirs.
+    let theirs = desk.git(&desk.theirs, &["show", "HEAD:deploy-state.json"]);
+    assert_eq!(text().trim(), theirs);
+    assert_ne!(text(), before);
+    let said = desk.host.run(&["resume", "web", "prod"]);
+    said.expect_code(0);
+    assert!(said.out.contains("not suspended in the state"), "{}", said.out);
+}
+
+#[test]
+fn an_entry_that_was_changed_meanwhile_is_not_suspended_unseen_and_nothing_is_lost() {
+    let desk = Desk::new();
+    desk.they_deploy("prod", &desk.second);
+    let before = desk.git(&desk.ours(), &["rev-parse", "HEAD"]);
+    let said = desk.host.run(&["suspend", "web", "prod", "-m", "freeze", "--push"]);
+    said.expect_code(12);
+    assert!(said.err.contains("changed by somebody else"), "{}", said.err);
+    assert_eq!(desk.git(&desk.ours(), &["rev-parse", "HEAD"]), before);
+    assert_eq!(desk.git(&desk.ours(), &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn a_suspension_that_cannot_be_is_refused_before_anything_is_touched() {
+    let desk = Desk::new();
+    let before = std::fs::read(desk.host.state()).unwrap();
+    for (arguments, code, word) in [
+        (&["suspend", "wbe", "prod", "-m", "x"][..], 4, "did you mean `web`?"),
+        (&["suspend", "web", "prd", "-m", "x"], 4, "did you mean `prod`?"),
+        (&["suspend", "web", "prod", "-m", "x", "--until", "2020-01-01T00:00:00Z"], 2, "has passed"),
+        (&["suspend", "web", "prod", "-m", "\u{1b}[2J"], 3, "reason"),
+        (&["suspend", "web", "prod", "--env", "prod", "-m", "x"], 2, "named twice"),
+        (&["suspend", "web", "-m", "x", "--push"], 2, "edit of the state"),
+        (&["suspend", "web", "prod", "--local", "-m", "x", "--push"], 2, "edit of the state"),
+        (&["resume", "web", "nowhere"], 4, "no environment"),
+    ] {
+        let said = desk.host.run(arguments);
+        said.expect_code(code);
+        assert!(said.err.contains(word), "{arguments:?}: {}", said.err);
+    }
+    assert_eq!(std::fs::read(desk.host.state()).unwrap(), before);
+}
+
+#[test]
+fn a_commit_of_landfall_is_signed_where_git_signs_and_a_host_that_asks_for_signatures_takes_it() {
+    let forge = support::git::Forge::new();
+    let key = forge.key("operator");
+    let options = [
+        ("gpg.format", "ssh"),
+        ("user.signingkey", key.to_str().unwrap()),
+        ("commit.gpgsign", "true"),
+        ("user.name", "Maria"),
+        ("user.email", "maria@acme.example"),
+    ];
+    options.iter().for_each(|(option, value)| drop(forge.git(&["config", option, value])));
+    forge.git(&["push", "--quiet", "--force", "-u", "origin", "HEAD:refs/heads/main"]);
+    forge.git(&["branch", "--quiet", "-m", "main"]);
+    let host = Host::new("prod", "");
+    host.write("signers", &format!("maria@acme.example namespaces=\"git\" {}\n", forge.public(&key)));
+    let toml = format!(
+        "environment = \"prod\"\n\n[trust]\nallowed_signers = \"signers\"\n\n{}",
+        forge.state_of(&forge.url(), "")
+    );
+    host.write("host.toml", &toml);
+    let artifact = host.pack_next(Source::sleeper("1").path());
+    let state = forge.work().join("deploy-state.json");
+    let run = |arguments: &[&str]| {
+        let mut command =
+            host.landfall_of_host_toml(&[&["--state", state.to_str().unwrap()], arguments].concat());
+        command
+            .env("GIT_AUTHOR_EMAIL", "maria@acme.example")
+            .env("GIT_COMMITTER_EMAIL", "maria@acme.example");
+        support::host::Said::of(command.output().unwrap()).expect_code(0);
+    };
+    let tick = |code: i32| {
+        let output = host.landfall_of_host_toml(&["watch", "--once"]).output().unwrap();
+        support::host::Said::of(output).expect_code(code);
+    };
+    run(&["deploy", "web", "prod", &artifact, "--push"]);
+    tick(0);
+    run(&["suspend", "web", "prod", "-m", "freeze", "--push"]);
+    tick(11);
+    run(&["resume", "web", "prod", "--push"]);
+    tick(0);
+    let signed = forge.git(&["log", "-3", "--format=%(trailers:key=x)%h", "--show-signature"]);
+    assert_eq!(signed.matches("signature").count(), 3, "{signed}");
+}

@@ -301,6 +301,21 @@ fn the_history_lists_every_attempt_in_the_contracts_shape_and_its_chain_is_check
     let broken = world.host.run(&["history", "web", "--verify"]);
     broken.expect_code(6);
     assert!(broken.err.contains("entry 1 was changed"), "{}", broken.err);
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let (first, second) = (lines[0], lines[1]);
+    for (how, damaged) in [
+        ("cut at its end", first.to_owned()),
+        ("dropped at its beginning", second.to_owned()),
+        ("reordered", format!("{second}{first}")),
+        ("told twice", format!("{text}{second}")),
+        ("gone", String::new()),
+    ] {
+        std::fs::write(&path, damaged).unwrap();
+        let said = world.host.run(&["history", "web", "--verify"]);
+        assert_eq!(said.code, Some(6), "{how}: {said:?}");
+    }
+    std::fs::write(&path, text).unwrap();
+    world.host.run(&["history", "web", "--verify"]).expect_code(0);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use landfall_store::disjoint::OverlapError;
 use landfall_store::path::PathError;
 use landfall_store::{Name, StoreError};
 
+use crate::migrations::NoMigrations;
 use crate::recipe::{RecipeError, VersionError};
 
 /// Why an archive could not be written or read. What was half written is gone.
@@ -95,6 +96,9 @@ pub enum ArchiveError {
         /// The step.
         step: Name,
     },
+    /// Migrations that are not in the archive.
+    #[error(transparent)]
+    Migrations(#[from] NoMigrations),
     /// The recipe in the archive is none.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
@@ -135,6 +139,7 @@ impl ArchiveError {
             Self::Import { source: ImportError::Truncated { .. } | ImportError::Read { .. }, .. } => {
                 "copy it again and compare the sizes"
             }
+            Self::Migrations(_) => NoMigrations::HINT,
             Self::Recipe(error) => return error.hint().map(str::to_owned),
             _ => return None,
         };

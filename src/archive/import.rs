@@ -157,7 +157,7 @@ fn fresh(request: &ImportRequest<'_>, imported: &Imported) -> Result<(Artifact, 
     let app = app.ok_or_else(|| unnamed(request, "app", "--app"))?.clone();
     let version = version(request, imported, recipe.as_ref(), &tree)?;
     let spec = match &recipe {
-        Some(recipe) => recipe.release_spec(version),
+        Some(recipe) => recipe.release_of(version, &[&tree])?,
         None => files_only(version),
     };
     check_environment(request, &spec.env)?;

@@ -60,5 +60,6 @@ fn unseen(naming: &Naming, commit: &Commit) -> Run {
         why: naming.why.clone(),
         commit: Some(commit.clone()),
         entry: None,
+        accepted: None,
     }
 }

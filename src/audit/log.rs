@@ -8,7 +8,9 @@ use landfall_store::{ArtifactId, Name, Version};
 
 use super::{Commit, Signature};
 use crate::commit::history::{self, HistoryError, LogCommit};
+use crate::source::git::{Fault, GitSource, Headline, Logged, headline};
 use crate::state::DesiredState;
+use crate::trust::{Signers, Unsigned, signed_by};
 
 /// Commits of the state that are read: years of several deploys a day.
 const COMMITS_MAX: usize = 20_000;
@@ -42,12 +44,41 @@ pub struct Naming {
 /// The commits that changed the state file, oldest first. `signers`: the file of allowed signers that git checks
 /// signatures with. A commit whose file is no state made no targets.
 pub fn log(file: &Path, app: &Name, signers: Option<&Path>) -> Result<Vec<Noted>, HistoryError> {
+    let commits = history::commits_of(file, COMMITS_MAX, signers)?;
+    Ok(noted(commits.into_iter().map(|LogCommit { facts, text }| (facts.into(), text)), file, app))
+}
+
+/// The same of a repository that the agent of this host has fetched; `None`: it has not yet. Signatures are checked
+/// as the agent checks them.
+pub async fn log_of(
+    source: &GitSource,
+    app: &Name,
+    signers: Option<&Signers>,
+) -> Result<Option<Vec<Noted>>, Fault> {
+    let Some(commits) = source.log(COMMITS_MAX).await? else { return Ok(None) };
+    let commits = commits.into_iter().map(|logged| (commit_of(&logged, signers), logged.text));
+    Ok(Some(noted(commits, source.path(), app)))
+}
+
+fn commit_of(logged: &Logged, signers: Option<&Signers>) -> Commit {
+    let Headline { author, time, subject } = headline(&logged.raw);
+    let signature = match signed_by(&logged.id, &logged.raw, signers, time) {
+        Ok(Some(name)) => Signature::Good(name),
+        Ok(None) | Err(Unsigned::OtherKind) => Signature::NotChecked,
+        Err(Unsigned::Missing) => Signature::None,
+        Err(Unsigned::UnknownKey { .. }) => Signature::UnknownSigner,
+        Err(_) => Signature::Bad,
+    };
+    Commit { id: logged.id.to_string(), author, time, subject, signature }
+}
+
+fn noted(commits: impl Iterator<Item = (Commit, Option<String>)>, file: &Path, app: &Name) -> Vec<Noted> {
     let mut noted = Vec::new();
     let mut before = BTreeMap::new();
-    for LogCommit { facts, text } in history::commits_of(file, COMMITS_MAX, signers)? {
+    for (commit, text) in commits {
         let after = text.and_then(|text| targets(&text, file, app));
         let Some(after) = after else {
-            noted.push(Noted { commit: facts.into(), named: Vec::new() });
+            noted.push(Noted { commit, named: Vec::new() });
             continue;
         };
         let changed = |naming: &&Naming| {
@@ -55,10 +86,10 @@ pub fn log(file: &Path, app: &Name, signers: Option<&Path>) -> Result<Vec<Noted>
             !before.get(&naming.environment).is_some_and(same)
         };
         let named = after.values().filter(changed).cloned().collect();
-        noted.push(Noted { commit: facts.into(), named });
+        noted.push(Noted { commit, named });
         before = after;
     }
-    Ok(noted)
+    noted
 }
 
 fn targets(text: &str, file: &Path, app: &Name) -> Option<BTreeMap<Name, Naming>> {

@@ -10,10 +10,11 @@ use landfall_store::{ArtifactId, Name, Version};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::record::acceptances::{Acceptance, Chained};
 use crate::record::history::Outcome;
 
 pub use join::join;
-pub use log::{Naming, Noted, log};
+pub use log::{Naming, Noted, log, log_of};
 pub use runs::runs;
 
 /// One attempt on one host, and the time in which what it brought was in service.
@@ -52,6 +53,35 @@ pub struct Run {
     pub commit: Option<Commit>,
     /// The hash of the entry in its host's history.
     pub entry: Option<String>,
+    /// An operator of its host took the state it came with, although the host had refused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Acceptance>,
+}
+
+/// A commit that an operator of a host took although the host had refused it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "AcceptedOnHost")]
+pub struct AcceptedOn {
+    /// Which host.
+    pub host: Name,
+    /// What, by whom, why, and its place in the host's chain.
+    #[serde(flatten)]
+    pub accepted: Chained,
+}
+
+/// Marks the runs that came with a commit which an operator took, and gives the acceptances back in the order in
+/// which they happened.
+pub fn accept(runs: &mut [Run], mut all: Vec<AcceptedOn>) -> Vec<AcceptedOn> {
+    for run in runs {
+        let mut of_it = all.iter().filter(|one| {
+            let acceptance = &one.accepted.acceptance;
+            Some(&one.host) == run.host.as_ref()
+                && run.state_commit.as_ref() == Some(&acceptance.state_commit)
+        });
+        run.accepted = of_it.next_back().map(|one| one.accepted.acceptance.clone());
+    }
+    all.sort_by(|a, b| (a.accepted.acceptance.at, &a.host).cmp(&(b.accepted.acceptance.at, &b.host)));
+    all
 }
 
 impl Run {

@@ -127,6 +127,7 @@ impl Tape<'_> {
             state_commit: entry.target.state_commit.clone(),
             commit: None,
             entry: Some(entry.hash().to_string()),
+            accepted: None,
         }
     }
 }

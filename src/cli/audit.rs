@@ -7,8 +7,7 @@ use jiff::tz::TimeZone;
 use landfall_store::{ArtifactId, Name, Store, refs};
 use serde::Serialize;
 
-use super::Outcome;
-use super::change::{called, change_error};
+use super::change::{called, change_error, short};
 use super::context::{Context, store_error};
 use super::error::CliError;
 use super::exit::Exit;
@@ -16,16 +15,21 @@ use super::look::{Looking, record_error};
 use super::report::{Report, Tone, columns};
 use super::report_host::report_error;
 use super::text::{cut, local, wrap};
-use crate::audit::{Run, join, log, runs};
+use super::{Outcome, io_runtime};
+use crate::audit::{self, AcceptedOn, Run, join, log, runs};
 use crate::commit::history::HistoryError;
 use crate::disk::RealDisk;
 use crate::fleet::{self, ReadError};
+use crate::record::acceptances::{self, Acceptance, Chained};
 use crate::record::history::{History, Outcome as Result_};
+use crate::source::Source;
+use crate::trust::Signers;
 
 /// Say which artifact ran where, from when to when, who asked for it, in which commit, and with what result.
 ///
 /// Joins the log of the state repository with the histories of every host that reports to the store, and of this
-/// machine. Each history is a chain of hashes, and checked. Times in service are by the clock of each host.
+/// machine. The log is that of the state's work tree, and on a host whose host.toml names a repository that of the
+/// agent's own copy. Each history is a chain of hashes, and checked. Times in service are by the clock of each host.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -52,12 +56,12 @@ pub struct Audit {
 
 /// Runs the command.
 pub fn run(args: &Audit, context: &Context) -> Outcome {
-    let mut found = Vec::new();
+    let (mut found, mut accepted) = (Vec::new(), Vec::new());
     let store = context.open_store();
     if let Ok(store) = &store {
-        found.extend(reported(store, args, context)?);
+        reported(store, args, context, &mut found, &mut accepted)?;
     }
-    found.extend(own(args, context, &found)?);
+    own(args, context, &mut found, &mut accepted)?;
     let log = state_log(args, context)?;
     if let Err(error) = &store {
         context.report.say(format!("no host's report can be read: {}", error.message));
@@ -71,11 +75,13 @@ pub fn run(args: &Audit, context: &Context) -> Outcome {
         let wanted = named(text, &all, args, store.as_ref().ok())?;
         all.retain(|run| run.artifact == wanted);
     }
+    let accepted = audit::accept(&mut all, accepted);
     if args.csv {
         return csv(&all, &context.report);
     }
-    context.report.items("AuditList", &all, |report| {
+    context.report.items_beside("AuditList", &all, ("acceptances", &accepted), |report| {
         table(report, &all, args, Timestamp::now()).iter().for_each(|line| report.line(line));
+        accepted.iter().flat_map(|one| acceptance(report, one)).for_each(|line| report.line(line));
         if all.is_empty() {
             report.say(format!("nothing of `{}` is on record that fits", args.app));
         }
@@ -94,12 +100,23 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 }
 
 /// What the hosts that report have on record. A host whose record is broken is named, and left out.
-fn reported(store: &Store, args: &Audit, context: &Context) -> Result<Vec<Run>, CliError> {
-    let mut found = Vec::new();
+fn reported(
+    store: &Store,
+    args: &Audit,
+    context: &Context,
+    found: &mut Vec<Run>,
+    accepted: &mut Vec<AcceptedOn>,
+) -> Result<(), CliError> {
     for host in fleet::hosts(store).map_err(report_error)? {
-        let history = host.report.and_then(|report| fleet::history(store, &report, &args.app));
-        match history {
-            Ok(history) => found.extend(runs(&host.host, history.entries())),
+        let on_record = host.report.and_then(|report| {
+            acceptances::check(&report.acceptances).map_err(ReadError::Acceptances)?;
+            Ok((fleet::history(store, &report, &args.app)?, report.acceptances))
+        });
+        match on_record {
+            Ok((history, taken)) => {
+                found.extend(runs(&host.host, history.entries()));
+                accepted.extend(on(&host.host, taken));
+            }
             Err(ReadError::Store(error)) => return Err(report_error(error)),
             Err(error) => {
                 let what = format!("{} in {} is left out: {error}", host.host, host.environment);
@@ -107,21 +124,39 @@ fn reported(store: &Store, args: &Audit, context: &Context) -> Result<Vec<Run>, 
             }
         }
     }
-    Ok(found)
+    Ok(())
+}
+
+fn on(host: &Name, taken: Vec<Chained>) -> impl Iterator<Item = AcceptedOn> {
+    taken.into_iter().map(|accepted| AcceptedOn { host: host.clone(), accepted })
 }
 
 /// What this machine has on record and has not reported.
-fn own(args: &Audit, context: &Context, reported: &[Run]) -> Result<Vec<Run>, CliError> {
+fn own(
+    args: &Audit,
+    context: &Context,
+    found: &mut Vec<Run>,
+    accepted: &mut Vec<AcceptedOn>,
+) -> Result<(), CliError> {
     // A machine that is no host has nothing to add.
-    let Ok(looking) = Looking::new(context, args.environment.as_ref()) else { return Ok(Vec::new()) };
+    let Ok(looking) = Looking::new(context, args.environment.as_ref()) else { return Ok(()) };
     let host = looking.shared.host.config.host.clone();
+    let taken = acceptances::read(&RealDisk, &looking.shared.host.root).map_err(record_error)?;
+    let new: Vec<AcceptedOn> = on(&host, taken).filter(|one| !accepted.contains(one)).collect();
+    accepted.extend(new);
+    let own = own_runs(args, &looking, &host, found)?;
+    found.extend(own);
+    Ok(())
+}
+
+fn own_runs(args: &Audit, looking: &Looking, host: &Name, reported: &[Run]) -> Result<Vec<Run>, CliError> {
     let history = History::read(&RealDisk, &looking.dir(&args.app)).map_err(record_error)?;
     let new = |run: &Run| {
         let same =
             |old: &Run| old.host == run.host && old.environment == run.environment && old.entry == run.entry;
         !reported.iter().any(same)
     };
-    let mut own = runs(&host, history.entries());
+    let mut own = runs(host, history.entries());
     let last = own.iter().rposition(|run| !new(run));
     Ok(match last {
         // Its own word is newer than its report.
@@ -138,13 +173,26 @@ fn state_log(args: &Audit, context: &Context) -> Result<Vec<crate::audit::Noted>
         Ok(Vec::new())
     };
     let Ok(file) = context.state_file() else {
-        return without("the state is in no work tree on this machine");
+        return match cached_log(args, context)? {
+            Some(log) => Ok(log),
+            None => without("the agent has not fetched the state repository yet"),
+        };
     };
     match log(&file, &args.app, signers.as_deref()) {
         Ok(log) => Ok(log),
         Err(HistoryError::Git(error)) => without(&error.to_string()),
         Err(HistoryError::File(error)) => Err(change_error(error.into())),
     }
+}
+
+/// The log as the agent of this host has it in its cache: nothing is fetched for an audit.
+fn cached_log(args: &Audit, context: &Context) -> Result<Option<Vec<crate::audit::Noted>>, CliError> {
+    let host = context.host()?;
+    let Source::Git(source) = context.source(host.root.repository())? else { return Ok(None) };
+    let signers = host.config.trust.allowed_signers.as_deref().map(Signers::read).transpose();
+    let signers = signers.map_err(|error| CliError::new(Exit::Invalid, "SignersUnreadable", error))?;
+    let found = io_runtime()?.block_on(audit::log_of(&source, &args.app, signers.as_ref()));
+    found.map_err(|fault| CliError::new(Exit::Source, fault.reason(), &fault).hint(fault.hint()))
 }
 
 /// The artifact a person names: of those on record first, because the store may have forgotten it.
@@ -228,11 +276,26 @@ fn result(report: &Report, run: &Run) -> String {
     report.tone(&result.to_string(), tone)
 }
 
+/// A commit that an operator took although the host had refused it.
+fn acceptance(report: &Report, one: &AcceptedOn) -> Vec<String> {
+    let Acceptance { commit, from, refusal, by, reason, at, .. } = &one.accepted.acceptance;
+    let from = from.as_deref().map(|from| format!("{} → ", short(from))).unwrap_or_default();
+    let text = format!(
+        "{} accepted {from}{} at {at:.0} by {by}: {reason} (it had refused: {refusal})",
+        one.host,
+        short(commit)
+    );
+    wrap(&text, "", report.width())
+}
+
 /// Why, and by which commit.
 fn about(run: &Run) -> String {
     let mut told: Vec<String> = Vec::new();
     told.extend(run.reason.clone());
     told.extend(run.why.clone());
+    told.extend(
+        run.accepted.as_ref().map(|one| format!("accepted by {} although refused: {}", one.by, one.reason)),
+    );
     if let Some(commit) = &run.commit {
         let id = &commit.id[..commit.id.len().min(12)];
         told.push(format!("commit {id} by {}, {}", commit.author, commit.signature));

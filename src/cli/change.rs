@@ -11,12 +11,13 @@ use super::context::{Context, store_error};
 use super::error::CliError;
 use super::exit::Exit;
 use super::report::Format;
-use super::wait::{self, WaitArgs};
+use super::wait::{self, WaitArgs, Waited, Watched};
+use super::wait_fleet;
 use crate::commit::{
-    self, Change, ChangeError, Changed, ChooseError, Chosen, Commit, FileError, Policy, PublishError, Verb,
-    Written,
+    self, Change, ChangeError, Changed, ChooseError, Chosen, Commit, Edit, FileError, Policy, PublishError,
+    Verb,
 };
-use crate::state::{Suspend, Target};
+use crate::state::{EditError, Suspend, Target};
 
 /// How a change is made.
 #[derive(Debug, Args)]
@@ -27,6 +28,14 @@ pub struct ChangeArgs {
     /// Who [default: git's user.email, else user@host].
     #[arg(long, value_name = "WHO")]
     pub by: Option<String>,
+    /// Whether it is committed, and pushed.
+    #[command(flatten)]
+    pub git: GitArgs,
+}
+
+/// What becomes of an edit of the state in git.
+#[derive(Debug, Args)]
+pub struct GitArgs {
     /// Edit the file and leave git alone.
     #[arg(long)]
     pub no_commit: bool,
@@ -60,24 +69,61 @@ pub fn named(app: &Name, environment: &Name, text: &str, context: &Context) -> R
 
 /// The whole command: change, tell, and wait if asked to.
 pub fn run(wish: &Wish<'_>, args: &ChangeArgs, wait: &WaitArgs, context: &Context) -> Outcome {
-    let host = wait::host(wait, wish.app, wish.environment, context)?;
-    let follow = host.as_ref().map(|host| wait::begin(host, wish.app, wish.environment)).transpose()?;
-    let made = make(wish, args, context)?;
-    let (Some(host), Some(follow)) = (&host, follow) else {
-        tell(&made, wish, None, context);
-        return Ok(Exit::Done);
-    };
-    if context.report.format() == Format::Table {
-        tell(&made, wish, None, context);
-        return wait::wait(follow, host, &wish.to.artifact, wait.timeout, context.report).map(|it| it.exit);
+    let artifact = &wish.to.artifact;
+    match wait::watched(wait, wish.app, wish.environment, context)? {
+        Watched::Nobody => {
+            let made = make(wish, args, context)?;
+            tell(&made, wish, None, context);
+            Ok(Exit::Done)
+        }
+        Watched::Agent(host) => {
+            let follow = wait::begin(&host, wish.app, wish.environment)?;
+            let made = make(wish, args, context)?;
+            let follow = || wait::wait(follow, &host, artifact, wait.timeout, context.report);
+            see_through(&made, wish, follow, context)
+        }
+        Watched::Fleet(store) => {
+            let fleet = wait_fleet::begin(&store, wish.app, wish.environment, context)?;
+            let made = make(wish, args, context)?;
+            refuse_in_vain(&made, wish)?;
+            let follow = || wait_fleet::wait(fleet, artifact, wait.timeout, args.git.push, context.report);
+            see_through(&made, wish, follow, context)
+        }
     }
-    let waited = wait::wait(follow, host, &wish.to.artifact, wait.timeout, context.report);
+}
+
+/// No host acts on what the state suspends.
+fn refuse_in_vain(made: &Made, wish: &Wish<'_>) -> Result<(), CliError> {
+    let Changed::Written(written) = &made.changed else { return Ok(()) };
+    let lasts = |suspend: &&Suspend| suspend.until.is_none_or(|until| until > jiff::Timestamp::now());
+    let Some(suspend) = written.suspended.as_ref().filter(lasts) else { return Ok(()) };
+    let Suspend { reason, by, .. } = suspend;
+    let what = format!(
+        "the state suspends `{}` in `{}`: {reason} ({by}); the change is made, and no host acts on it",
+        wish.app, wish.environment
+    );
+    let hint = format!("`landfall resume {} {}` ends it", wish.app, wish.environment);
+    Err(CliError::new(Exit::Suspended, "Suspended", what).hint(hint))
+}
+
+/// Tells of the change, and of what came of it.
+fn see_through(
+    made: &Made,
+    wish: &Wish<'_>,
+    follow: impl FnOnce() -> Result<Waited, CliError>,
+    context: &Context,
+) -> Outcome {
+    if context.report.format() == Format::Table {
+        tell(made, wish, None, context);
+        return follow().map(|waited| waited.exit);
+    }
+    let waited = follow();
     // What was changed is told in every case: a script needs the commit of a deploy that failed, too.
     let (exit, verdict) = match waited {
         Ok(waited) => (waited.exit, waited.document),
         Err(error) => (error.exit, error.to_json()),
     };
-    tell(&made, wish, Some(verdict), context);
+    tell(made, wish, Some(verdict), context);
     Ok(exit)
 }
 
@@ -93,13 +139,13 @@ fn make(wish: &Wish<'_>, args: &ChangeArgs, context: &Context) -> Result<Made, C
         reason: args.reason.as_deref().or(wish.reason.as_deref()),
         by: &by,
         verb: wish.verb,
-        policy: policy(args),
+        policy: args.git.policy(),
     };
     let changed = commit::change(&change).map_err(change_error)?;
     let made = Made { file: file.clone(), changed, pushed: false };
     tell_commit(&made, context);
     tell_hindrances(&made, wish, context);
-    if args.push {
+    if args.git.push {
         let kept = kept(&made);
         let changed = commit::publish(&change, made.changed).map_err(|error| push_error(error, kept))?;
         context.report.say("pushed.");
@@ -108,21 +154,30 @@ fn make(wish: &Wish<'_>, args: &ChangeArgs, context: &Context) -> Result<Made, C
     Ok(made)
 }
 
-fn dir_of(file: &Path) -> &Path {
+/// The directory of a state file as it was typed.
+pub fn dir_of(file: &Path) -> &Path {
     file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-const fn policy(args: &ChangeArgs) -> Policy {
-    match (args.no_commit, args.push) {
-        (true, _) => Policy::Never,
-        (false, true) => Policy::Must,
-        (false, false) => Policy::IfClean,
+impl GitArgs {
+    /// The same as the edit is told.
+    pub const fn policy(&self) -> Policy {
+        match (self.no_commit, self.push) {
+            (true, _) => Policy::Never,
+            (false, true) => Policy::Must,
+            (false, false) => Policy::IfClean,
+        }
     }
 }
 
 fn tell_commit(made: &Made, context: &Context) {
     let Changed::Written(written) = &made.changed else { return };
-    let Written { commit: Commit::None(why), file, .. } = &**written else { return };
+    tell_uncommitted(&written.commit, &written.file, context);
+}
+
+/// Says why an edit is in no commit.
+pub fn tell_uncommitted(commit: &Commit, file: &Path, context: &Context) {
+    let Commit::None(why) = commit else { return };
     context.report.say(format!("{} edited, not committed: {why}", file.display()));
     if let Some(hint) = why.hint(file) {
         context.report.say(format!("hint: {hint}"));
@@ -242,7 +297,9 @@ pub fn change_error(error: ChangeError) -> CliError {
         ChangeError::File(FileError::Busy { .. }) => (Exit::Conflict, "Busy"),
         ChangeError::File(FileError::NotUtf8 { .. }) => (Exit::Invalid, "StateInvalid"),
         ChangeError::File(FileError::Io { .. }) => (Exit::Error, "IoError"),
-        ChangeError::State(_) | ChangeError::Edit(_) => (Exit::Invalid, "StateInvalid"),
+        ChangeError::State(error) => return super::state::state_error(error),
+        ChangeError::Edit(EditError::Unknown(error)) => return super::state::resolve_error(error),
+        ChangeError::Edit(_) => (Exit::Invalid, "StateInvalid"),
         ChangeError::Blocked { .. } => (Exit::Refused, "Blocked"),
         ChangeError::CannotCommit { .. } => (Exit::Conflict, "CannotCommit"),
         ChangeError::NotCommitted { .. } => (Exit::Error, "CommitFailed"),
@@ -253,14 +310,11 @@ pub fn change_error(error: ChangeError) -> CliError {
 
 /// What is left here if the push fails.
 fn kept(made: &Made) -> Option<String> {
-    let Changed::Written(written) = &made.changed else { return None };
-    match &written.commit {
-        Commit::Made(commit) => Some(short(commit).to_owned()),
-        Commit::None(_) => None,
-    }
+    <Change<'_> as Edit>::commit(&made.changed).map(|commit| short(commit).to_owned())
 }
 
-fn push_error(error: PublishError, kept: Option<String>) -> CliError {
+/// How a push that did not come about is told; `kept`: the commit that stays here.
+pub fn push_error(error: PublishError, kept: Option<String>) -> CliError {
     let stays = kept.map_or_else(String::new, |commit| format!("commit {commit} stays here; "));
     match error {
         PublishError::SameEntry { .. } => CliError::new(Exit::Conflict, "SameEntryChanged", &error)

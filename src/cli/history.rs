@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Outcome;
+use super::change::short;
 use super::context::Context;
 use super::error::CliError;
 use super::exit::Exit;
@@ -16,13 +17,15 @@ use super::report::{Report, Tone, columns, span};
 use super::text::{cut, local};
 use crate::disk::RealDisk;
 use crate::record::RecordError;
+use crate::record::acceptances::{self, Acceptance, Chained};
 use crate::record::history::{Entry, History, Outcome as Result_};
 use crate::record::journal::StageTime;
 
 /// Show every attempt to bring an app to a release, newest first.
 ///
 /// The history is append-only: each entry names its parent by hash, so that one that was cut, changed, moved or
-/// dropped is detected. `--verify` checks that; every other command that reads it does so, too.
+/// dropped is detected. `--verify` checks that; every other command that reads it does so, too. Below the attempts
+/// stand commits of the state that operators took on this host with `landfall state accept`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   landfall history web             the newest twenty attempts
@@ -80,6 +83,8 @@ pub struct Checked {
     app: Name,
     environment: Name,
     entries: usize,
+    /// Commits that operators of this host took although it had refused them; their chain was checked, too.
+    acceptances: usize,
     unbroken: bool,
     last: String,
 }
@@ -89,19 +94,21 @@ pub fn run(args: &HistoryArgs, context: &Context) -> Outcome {
     let looking = Looking::new(context, args.env.as_ref())?;
     looking.chosen(Some(&args.app))?;
     let history = History::read(&RealDisk, &looking.dir(&args.app)).map_err(broken)?;
+    let accepted = acceptances::read(&RealDisk, &looking.shared.host.root).map_err(broken)?;
     if args.verify {
-        verified(&context.report, &looking, &args.app, &history);
+        verified(&context.report, &looking, &args.app, &history, accepted.len());
     } else {
-        list(&context.report, args, &history);
+        list(&context.report, args, &history, &accepted);
     }
     Ok(Exit::Done)
 }
 
-fn verified(report: &Report, looking: &Looking, app: &Name, history: &History) {
+fn verified(report: &Report, looking: &Looking, app: &Name, history: &History, acceptances: usize) {
     let checked = Checked {
         app: app.clone(),
         environment: looking.environment.clone(),
         entries: history.entries().len(),
+        acceptances,
         unbroken: true,
         last: history.last_hash().to_string(),
     };
@@ -118,7 +125,7 @@ fn broken(error: RecordError) -> CliError {
     }
 }
 
-fn list(report: &Report, args: &HistoryArgs, history: &History) {
+fn list(report: &Report, args: &HistoryArgs, history: &History, accepted: &[Chained]) {
     let default = if report.format() == super::report::Format::Table { SHOWN } else { 0 };
     let most = match args.number.unwrap_or(default) {
         0 => usize::MAX,
@@ -126,10 +133,13 @@ fn list(report: &Report, args: &HistoryArgs, history: &History) {
     };
     let entries: Vec<&Entry> = history.entries().iter().rev().take(most).collect();
     let items: Vec<Item> = entries.iter().map(|entry| item(entry)).collect();
-    report.items("HistoryList", &items, |report| {
-        for line in table(report, &entries, Timestamp::now(), &TimeZone::system()) {
+    report.items_beside("HistoryList", &items, ("acceptances", accepted), |report| {
+        let (now, zone) = (Timestamp::now(), TimeZone::system());
+        for line in table(report, &entries, now, &zone) {
             report.line(line);
         }
+        let shown = accepted.iter().rev().take(most);
+        shown.for_each(|one| report.line(acceptance(report, &one.acceptance, now, &zone)));
         let older = history.entries().len() - entries.len();
         if older > 0 {
             report.say(format!("{older} older; `-n 0` shows all"));
@@ -138,6 +148,14 @@ fn list(report: &Report, args: &HistoryArgs, history: &History) {
             report.say(format!("nothing was ever tried with `{}` here", args.app));
         }
     });
+}
+
+/// A commit that an operator took although this host had refused it, in a line below the attempts.
+fn acceptance(report: &Report, one: &Acceptance, now: Timestamp, zone: &TimeZone) -> String {
+    let (at, commit) = (local(one.at, now, zone), short(&one.commit));
+    let word = report.tone("state accepted", Tone::Changing);
+    let from = one.from.as_deref().map(|from| format!("{} → ", short(from))).unwrap_or_default();
+    format!("{word}  {from}{commit}  {at}  {}  {}", person(&one.by), one.reason)
 }
 
 /// An attempt as machines read it.

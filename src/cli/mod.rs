@@ -28,6 +28,7 @@ mod look;
 mod ls;
 mod order;
 mod pack;
+mod pause;
 mod plan;
 mod progress;
 mod promote;
@@ -47,6 +48,7 @@ mod text;
 mod verdict;
 mod verify;
 mod wait;
+mod wait_fleet;
 mod wait_for;
 mod watch;
 
@@ -172,10 +174,6 @@ pub enum Command {
     /// the other environment. An artifact that was packed for that environment alone is refused (3), and so is one
     /// that the state blocks or that failed there on this host (10).
     Promote(promote::Promote),
-    /// Show what this host's agent would do for the state as it is now, and do nothing.
-    ///
-    /// For every app: from which artifact to which, files added, changed and removed, bytes to fetch, where a
-    /// failure would go back to, and what stands in the way.
     Plan(plan::Plan),
     Suspend(order::Suspend),
     Resume(order::Resume),

@@ -240,6 +240,7 @@ pub fn pack_error(error: PackError) -> CliError {
         PackError::Scan(_)
         | PackError::PackedModules { .. }
         | PackError::LinksIntoSource { .. }
+        | PackError::Migrations(_)
         | PackError::PacksStore { .. }
         | PackError::Store(_) => (Exit::Invalid, "LayerInvalid"),
     };

@@ -1,6 +1,11 @@
-//! `landfall plan`: what this host's agent would do, without doing it.
+//! `landfall plan`: what this host's agent would do, or what a change of the state would do anywhere, without
+//! doing it.
 
+mod change;
 mod item;
+mod markdown;
+mod text;
+mod words;
 
 use std::collections::BTreeSet;
 
@@ -22,7 +27,12 @@ use crate::watch::{self, Accepted, AgentError, StateProblem};
 pub use item::Item;
 use item::{Action, Named};
 
-/// What to look at.
+/// Say what would be done, on this host or by a change of the state, and do nothing.
+///
+/// Without `--from`: what the agent of this host would do now. With it: what a change of the state would do, app by
+/// app and environment by environment: artifact, files, dependencies, migrations, bytes to fetch, the way back, and
+/// what stands against it. That needs the state's repository and the store, and no host; hosts that report to the
+/// store are shown one by one. Bytes are those that a host fetches which has the artifact before and nothing else.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit code: 0 nothing to do, 1 something to do, 3 invalid, 6 artifact not available, 10 refused, 11 suspended.
@@ -30,17 +40,35 @@ Exit code: 0 nothing to do, 1 something to do, 3 invalid, 6 artifact not availab
 Examples:
   landfall plan                       every app of this host
   landfall plan web -o json           one app, for scripts
-  landfall plan --state next.json     what another state would do here")]
+  landfall plan --state next.json     what another state would do here
+  landfall plan --from HEAD           what the edited work tree would do, everywhere
+  landfall plan --from origin/main --to HEAD --markdown    for the comment of a pull request")]
 pub struct Plan {
-    /// The app [default: every app of this host].
+    /// The app [default: every app of this host, or of both revisions].
     pub app: Option<Name>,
-    /// The environment, where host.toml does not say.
+    /// The environment, where host.toml does not say; with --from, this one only.
     #[arg(long, value_name = "ENV")]
     pub env: Option<Name>,
+    /// Compare the state with that of this revision: a branch, a tag, a commit, HEAD.
+    #[arg(long, value_name = "REV")]
+    pub from: Option<String>,
+    /// The revision that is compared [default: the work tree].
+    #[arg(long, value_name = "REV", requires = "from")]
+    pub to: Option<String>,
+    /// As Markdown, for a comment.
+    #[arg(long, requires = "from")]
+    pub markdown: bool,
 }
 
 /// Runs the command.
 pub fn run(args: &Plan, context: &Context) -> Outcome {
+    match &args.from {
+        Some(from) => change::run(from, args, context),
+        None => on_this_host(args, context),
+    }
+}
+
+fn on_this_host(args: &Plan, context: &Context) -> Outcome {
     let host = context.host()?;
     let environment = context.environment(&host, args.env.as_ref())?;
     let accepted = read(context, &host)?;

@@ -163,6 +163,22 @@ impl Report {
         }
     }
 
+    /// The same with something beside the items in the envelope; a line of ndjson is an item all the same.
+    pub fn items_beside<T: Serialize, B: Serialize>(
+        &self,
+        kind: &str,
+        items: &[T],
+        (key, beside): (&str, &[B]),
+        table: impl FnOnce(&Self),
+    ) {
+        if self.format == Format::Json {
+            let mut envelope = json!({"apiVersion": API_VERSION, "kind": kind, "items": items});
+            envelope[key] = json!(beside);
+            return self.json(&envelope);
+        }
+        self.items(kind, items, table);
+    }
+
     /// Items of one kind: a table for people, an envelope for machines.
     pub fn items<T: Serialize>(&self, kind: &str, items: &[T], table: impl FnOnce(&Self)) {
         match self.format {

@@ -19,6 +19,7 @@ use super::{Outcome, io_runtime};
 use crate::disk::{Disk, RealDisk};
 use crate::fleet::{self, AppReport, Chain, HostReport, Published};
 use crate::record::RecordError;
+use crate::record::acceptances;
 use crate::record::history::{HISTORY_BYTES_MAX, History};
 use crate::record::quarantine::Quarantine;
 use crate::status::{assess, look};
@@ -69,6 +70,7 @@ pub fn run(args: &ReportArgs, context: &Context) -> Outcome {
         reported: Timestamp::now(),
         every_ms: config.report.as_ref().map_or(0, |report| report.every.0),
         apps,
+        acceptances: acceptances::read(&RealDisk, &looking.shared.host.root).map_err(record_error)?,
     };
     let store = looking.shared.host.reports_to().open().map_err(store_error)?;
     let published = fleet::publish(&store, &report, &histories).map_err(report_error)?;

@@ -14,7 +14,9 @@ use super::order::{self, LocalArgs};
 use super::wait::WaitArgs;
 use crate::commit::{self, Chosen, Previous, PreviousError, Verb};
 use crate::disk::RealDisk;
+use crate::migrations::{self, MigrationChange};
 use crate::record::history::{Entry, History, Outcome as Result_};
+use crate::release::spec_of;
 use crate::state::{DesiredState, Target};
 
 /// Where to, and how the change is made.
@@ -84,6 +86,7 @@ fn edit(goal: &Goal<'_>, args: &Rollback, context: &Context) -> Outcome {
     if goal.to.is_some() {
         context.report.say(fared(&to, &history(goal, context)?));
     }
+    tell_migrations(&now, &to, &context.open_store()?, context);
     let wish = Wish {
         app: goal.app,
         environment: goal.environment,
@@ -92,6 +95,15 @@ fn edit(goal: &Goal<'_>, args: &Rollback, context: &Context) -> Outcome {
         reason: Some(reason(&now, &to)),
     };
     change::run(&wish, &args.change, &args.wait, context)
+}
+
+/// What the database has that the artifact does not know. Nothing is said where the store has only one of them.
+fn tell_migrations(now: &Target, to: &Chosen, store: &Store, context: &Context) {
+    let spec = |id: &ArtifactId| fetch::artifact(store, id).ok().and_then(|artifact| spec_of(&artifact).ok());
+    let Some((before, after)) = spec(&now.artifact).zip(spec(&to.artifact)) else { return };
+    let changes = migrations::compare(Some(&before), &after);
+    let told = changes.iter().flat_map(MigrationChange::sentences);
+    told.for_each(|sentence| context.report.say(format!("{sentence}.")));
 }
 
 /// What this host knows of a goal that a person named.

@@ -9,6 +9,9 @@ use super::{
     describe, diff, doctor, env, error, gc, history, install, logs, ls, plan, report_host, show, state,
     status, store, verify,
 };
+use crate::audit;
+use crate::proposal::Proposed;
+use crate::record::acceptances::Chained;
 use crate::status::Status;
 
 /// A document: `oneOf` every kind there is. Objects may gain keys; none is renamed or removed.
@@ -21,8 +24,18 @@ pub fn schema() -> Value {
     list("StatusList", item::<Status>(&mut generator));
     list("FleetStatusList", item::<status::FleetItem>(&mut generator));
     list("HostReportedList", item::<report_host::Item>(&mut generator));
-    list("HistoryList", item::<history::Item>(&mut generator));
-    list("AuditList", item::<crate::audit::Run>(&mut generator));
+    let mut beside = |kind: &str, item: schemars::Schema, key: &str, beside: schemars::Schema| {
+        let mut envelope = envelope(kind, &item.to_value());
+        envelope["properties"][key] = json!({"type": "array", "items": beside.to_value()});
+        kinds.insert(kind.to_owned(), envelope);
+    };
+    let (attempt, chained) = (item::<history::Item>(&mut generator), item::<Chained>(&mut generator));
+    beside("HistoryList", attempt, "acceptances", chained);
+    let (run, accepted) = (item::<audit::Run>(&mut generator), item::<audit::AcceptedOn>(&mut generator));
+    beside("AuditList", run, "acceptances", accepted);
+    let mut list = |kind: &str, item: schemars::Schema| {
+        kinds.insert(kind.to_owned(), envelope(kind, &item.to_value()));
+    };
     list("HistoryCheckList", item::<history::Checked>(&mut generator));
     list("AttemptList", item::<describe::Attempt>(&mut generator));
     list("Description", item::<describe::Description>(&mut generator));
@@ -33,6 +46,7 @@ pub fn schema() -> Value {
     list("StoreGcList", item::<store::CollectedItem>(&mut generator));
     list("StoreVerifyList", item::<store::VerifiedItem>(&mut generator));
     list("PlanList", item::<plan::Item>(&mut generator));
+    list("StatePlanList", item::<Proposed>(&mut generator));
     list("FindingList", item::<state::Item<'_>>(&mut generator));
     list("DoctorList", item::<doctor::Finding>(&mut generator));
     list("ArtifactList", item::<ls::Stored>(&mut generator));

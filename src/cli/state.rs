@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use landfall_store::{ArtifactId, Name, Store, fetch, refs};
+use landfall_store::{ArtifactId, Name, Store, fetch};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -14,6 +14,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::report::{API_VERSION, Format, Tone};
 use crate::disk::{Disk, RealDisk};
+use crate::proposal::misfit;
 use crate::source::Source;
 use crate::source::git::Trouble;
 use crate::state::{
@@ -241,20 +242,7 @@ fn supply(
         Ok(artifact) => artifact,
         Err(error) => return Some(error.to_string()),
     };
-    if artifact.app != *app {
-        return Some(format!("{id} is an artifact of `{}`", artifact.app));
-    }
-    if let Some(only) = artifact.environment.as_ref().filter(|only| *only != environment) {
-        return Some(format!("{id} was packed for `{only}`"));
-    }
-    let own = refs::version_of(&artifact);
-    match version {
-        Some(version) if own.as_ref() != Some(version) => {
-            let own = own.map_or_else(|| "none".to_owned(), |own| own.to_string());
-            Some(format!("the state calls {id} version {version}; its own is {own}"))
-        }
-        _ => None,
-    }
+    misfit(&artifact, id, app, environment, version)
 }
 
 fn run_resolve(args: &Resolve, context: &Context) -> Outcome {

@@ -1,9 +1,9 @@
-//! `--wait`: this host's agent, followed to its verdict.
+//! `--wait`: this host's agent followed to its verdict, or where none works here every host that reports.
 
 use std::time::Duration;
 
 use clap::Args;
-use landfall_store::{ArtifactId, Name};
+use landfall_store::{ArtifactId, Name, Store};
 use serde_json::{Value, json};
 
 use super::context::Context;
@@ -14,6 +14,7 @@ use super::stages::Stages;
 use super::{io_runtime, verdict};
 use crate::disk::RealDisk;
 use crate::document::units;
+use crate::fleet::FleetFollow;
 use crate::follow::{Ended, Follow, FollowError};
 use crate::host::Host;
 use crate::plan::Desired;
@@ -24,10 +25,11 @@ use crate::watch;
 /// Whether and how long to wait.
 #[derive(Debug, Args)]
 pub struct WaitArgs {
-    /// Follow this host's agent to its verdict; the exit code is the verdict's.
+    /// Follow this host's agent to its verdict, or without an agent here every host of the environment that reports
+    /// to the store; the exit code is the verdict's, of several the worst.
     #[arg(long)]
     pub wait: bool,
-    /// How long to follow it.
+    /// How long to follow.
     #[arg(long, requires = "wait", default_value = "5m", value_name = "TIME", value_parser = duration)]
     pub timeout: Duration,
 }
@@ -36,16 +38,42 @@ fn duration(text: &str) -> Result<Duration, String> {
     units::duration(text).map(|limit| limit.duration()).map_err(|error| error.to_string())
 }
 
-/// This host, if its agent could be followed through this change.
-pub fn host(
+/// Who is followed through a change.
+pub enum Watched {
+    /// Nobody.
+    Nobody,
+    /// The agent of this host.
+    Agent(Box<Host>),
+    /// Every host that reports to this store.
+    Fleet(Store),
+}
+
+/// Whom to follow: an agent that works here, else hosts that report. Neither is an error, before anything is
+/// changed.
+pub fn watched(
     args: &WaitArgs,
     app: &Name,
     environment: &Name,
     context: &Context,
-) -> Result<Option<Host>, CliError> {
+) -> Result<Watched, CliError> {
     if !args.wait {
-        return Ok(None);
+        return Ok(Watched::Nobody);
     }
+    let error = match host(app, environment, context) {
+        Ok(host) => return Ok(Watched::Agent(Box::new(host))),
+        Err(error) if matches!(error.exit, Exit::NoAgent | Exit::Usage) => error,
+        Err(error) => return Err(error),
+    };
+    // What a store that cannot be read says of hosts is no better than the error there is already.
+    let Ok(store) = context.open_store() else { return Err(error) };
+    match FleetFollow::begin(&store, app, environment, jiff::Timestamp::now()) {
+        Ok(Some(_)) => Ok(Watched::Fleet(store)),
+        Ok(None) | Err(_) => Err(error),
+    }
+}
+
+/// This host, if its agent could be followed through this change.
+fn host(app: &Name, environment: &Name, context: &Context) -> Result<Host, CliError> {
     let host = context.host()?;
     if let Some(own) = host.config.environment.as_ref().filter(|own| *own != environment) {
         let what = format!("this host is in `{own}`: its agent does nothing for `{environment}`");
@@ -61,7 +89,7 @@ pub fn host(
         );
     }
     refuse_while_held(&host, app, environment)?;
-    Ok(Some(host))
+    Ok(host)
 }
 
 /// What waits behind a person's word here would be followed in vain.

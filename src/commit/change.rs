@@ -8,9 +8,11 @@ use super::choose::Chosen;
 use super::file::{FileError, StateFile};
 use super::git::{self, GitError};
 use super::message::{Verb, message};
+use super::publish::Edit;
 use super::standing::{NotCommitted, Standing, standing};
 use crate::state::{
-    Blocked, DesiredState, EditError, StateError, Suspend, Target, TargetEdit, first_file, set_target,
+    Blocked, DesiredState, EditError, EnvironmentState, StateError, Suspend, Target, TargetEdit, first_file,
+    set_target,
 };
 
 /// Whether an edit is committed.
@@ -169,11 +171,50 @@ pub fn change(change: &Change<'_>) -> Result<Changed, ChangeError> {
         return Ok(Changed::Already(old.clone()));
     }
     let after = edited(before.as_deref(), file.path(), change)?;
-    let commit = write(&file, before.as_deref(), &after, old.as_ref(), change)?;
+    let message = message(change.verb, change.app, change.environment, old.as_ref(), &wanted(change));
+    let commit = write(&file, before.as_deref(), &after, &message, change.policy)?;
     let (path, first) = (file.path().to_owned(), before.is_none());
     let suspended = suspended(&after, &path, change);
     let written = Written { file: path, from: old, to: wanted(change), commit, first, suspended };
     Ok(Changed::Written(Box::new(written)))
+}
+
+impl Edit for Change<'_> {
+    type Made = Changed;
+
+    fn file(&self) -> &Path {
+        self.file
+    }
+
+    fn entry(&self) -> (&Name, &Name) {
+        (self.app, self.environment)
+    }
+
+    fn again(&self) -> Result<Changed, ChangeError> {
+        change(&Change { policy: Policy::Must, ..*self })
+    }
+
+    fn commit(made: &Changed) -> Option<&str> {
+        match made {
+            Changed::Written(written) => written.commit.id(),
+            Changed::Already(_) => None,
+        }
+    }
+
+    fn is_in(&self, entry: Option<&EnvironmentState>) -> bool {
+        let target = entry.and_then(|entry| entry.target.as_ref());
+        target.is_some_and(|target| target.artifact == self.to.artifact)
+    }
+}
+
+impl Commit {
+    /// Its id.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Made(id) => Some(id),
+            Self::None(_) => None,
+        }
+    }
 }
 
 fn suspended(text: &str, path: &Path, change: &Change<'_>) -> Option<Suspend> {
@@ -219,18 +260,19 @@ fn edited(before: Option<&str>, path: &Path, change: &Change<'_>) -> Result<Stri
     }
 }
 
-fn write(
+/// Puts the text in the file's place and commits it alone, as far as the policy asks.
+pub(super) fn write(
     file: &StateFile,
     before: Option<&str>,
     after: &str,
-    old: Option<&Target>,
-    change: &Change<'_>,
+    message: &str,
+    policy: Policy,
 ) -> Result<Commit, ChangeError> {
-    let standing = match change.policy {
+    let standing = match policy {
         Policy::Never => Standing::Not(NotCommitted::Asked),
         Policy::IfClean | Policy::Must => standing(file),
     };
-    match (standing, change.policy) {
+    match (standing, policy) {
         (Standing::Not(why), Policy::Must) => {
             Err(ChangeError::CannotCommit { file: file.path().to_owned(), why })
         }
@@ -240,15 +282,11 @@ fn write(
         }
         (Standing::Clean, _) => {
             file.replace(after)?;
-            commit(file, old, change).map_err(|source| put_back(file, before, source))
+            let name = file.path().file_name().unwrap_or_default();
+            let committed = git::commit(file.dir(), name, message).map(Commit::Made);
+            committed.map_err(|source| put_back(file, before, source))
         }
     }
-}
-
-fn commit(file: &StateFile, old: Option<&Target>, change: &Change<'_>) -> Result<Commit, GitError> {
-    let message = message(change.verb, change.app, change.environment, old, &wanted(change));
-    let name = file.path().file_name().unwrap_or_default();
-    git::commit(file.dir(), name, &message).map(Commit::Made)
 }
 
 /// Hosts must not run what the repository's own hooks refused.

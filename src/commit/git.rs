@@ -125,6 +125,13 @@ fn head(dir: &Path) -> Result<String, GitError> {
     line(&output).ok_or_else(|| GitError::Refused { what: "rev-parse", words: words(&output) })
 }
 
+/// The commit that a person names: a branch, a tag, `HEAD~2`, an id; `None`: there is no such commit.
+pub(super) fn commit_named(dir: &Path, name: &str) -> Result<Option<String>, GitError> {
+    let commit = format!("{name}^{{commit}}");
+    let output = query(dir, &["rev-parse", "--verify", "--quiet", "--end-of-options", &commit], None)?;
+    Ok(line(&output))
+}
+
 /// The branch that this one follows.
 pub(super) const UPSTREAM: &str = "@{upstream}";
 

@@ -2,7 +2,7 @@
 
 use landfall_store::{ArtifactId, Name, Version};
 
-use crate::state::Target;
+use crate::state::{Suspend, Target};
 
 /// What a person does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,35 @@ pub(super) fn message(
     let reason = to.reason.as_deref().map(|reason| format!("{}\n\n", reason.trim()));
     let from = from.map(|from| format!("From: {}\n", full(from)));
     format!("{subject}\n\n{}{}Artifact: {}\n", reason.unwrap_or_default(), from.unwrap_or_default(), full(to))
+}
+
+/// The message of a suspension, or of its end: a subject, the reason, and what a reader of the log asks next.
+pub(super) fn pause_message(
+    app: &Name,
+    environment: &Name,
+    from: Option<&Suspend>,
+    to: Option<&Suspend>,
+    reason: Option<&str>,
+) -> String {
+    let verb = if to.is_some() { "suspend" } else { "resume" };
+    let mut paragraphs = vec![format!("{verb} {app} in {environment}")];
+    let said = to.map(|suspend| suspend.reason.as_str()).or(reason);
+    paragraphs.extend(said.map(|reason| reason.trim().to_owned()));
+    match (from, to) {
+        (_, Some(suspend)) => {
+            let until = suspend.until.map_or_else(|| "resumed".to_owned(), |until| until.to_string());
+            paragraphs.push(format!("Until: {until}"));
+        }
+        (Some(suspend), None) => {
+            paragraphs.push(format!(
+                "Suspended-By: {}\nSuspended-For: {}",
+                suspend.by,
+                suspend.reason.trim()
+            ));
+        }
+        (None, None) => {}
+    }
+    paragraphs.join("\n\n") + "\n"
 }
 
 fn full(target: &Target) -> String {

@@ -1,4 +1,4 @@
-//! Changing what should run: one target edited in the state file, and the edit committed.
+//! Changing what should run: one target or one suspension edited in the state file, and the edit committed.
 //!
 //! The file is replaced whole or not at all, every other byte of it stays, and it is committed only if it
 //! held nothing uncommitted before: a commit by landfall never carries somebody else's work. Nothing here
@@ -11,8 +11,10 @@ mod file;
 mod git;
 pub mod history;
 mod message;
+mod pause;
 mod previous;
 mod publish;
+pub mod revision;
 mod standing;
 
 pub use author::author;
@@ -21,8 +23,9 @@ pub use choose::{ChooseError, Chosen, choose, spelling};
 pub use file::FileError;
 pub use git::GitError;
 pub use message::Verb;
+pub use pause::{Pause, PauseWritten, Paused, pause};
 pub use previous::{Previous, PreviousError, Usable, in_history, in_log, last_verdict};
-pub use publish::{PublishError, publish};
+pub use publish::{Edit, PublishError, publish};
 pub use standing::{NotCommitted, Standing};
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use landfall_store::Name;
 
-use super::change::{Change, ChangeError, Changed, Commit, Policy, change};
+use super::change::ChangeError;
 use super::git::{self, GitError, Refusal};
 use crate::state::{DesiredState, EnvironmentState};
 
@@ -40,9 +40,30 @@ pub enum PublishError {
     Busy,
 }
 
+/// An edit of one app's entry in one environment, as often as it takes to have it pushed.
+pub trait Edit {
+    /// What came of it.
+    type Made;
+
+    /// The state file.
+    fn file(&self) -> &Path;
+
+    /// Which entry.
+    fn entry(&self) -> (&Name, &Name);
+
+    /// Makes it again, on what stands in the file by now. It must be committed.
+    fn again(&self) -> Result<Self::Made, ChangeError>;
+
+    /// The commit it is in; `None`: nothing had to be written.
+    fn commit(made: &Self::Made) -> Option<&str>;
+
+    /// Whether an entry says already what the edit would.
+    fn is_in(&self, entry: Option<&EnvironmentState>) -> bool;
+}
+
 /// Pushes what was just changed; gives back the change as it was made in the end.
-pub fn publish(wanted: &Change<'_>, mut made: Changed) -> Result<Changed, PublishError> {
-    let file = std::fs::canonicalize(wanted.file).unwrap_or_else(|_| wanted.file.to_owned());
+pub fn publish<E: Edit>(edit: &E, mut made: E::Made) -> Result<E::Made, PublishError> {
+    let file = std::fs::canonicalize(edit.file()).unwrap_or_else(|_| edit.file().to_owned());
     let dir = file.parent().unwrap_or(Path::new("/"));
     for _ in 0..ROUNDS_MAX {
         match git::push_branch(dir) {
@@ -50,56 +71,45 @@ pub fn publish(wanted: &Change<'_>, mut made: Changed) -> Result<Changed, Publis
             Err(Refusal::Behind) => {}
             Err(Refusal::Other(error)) => return Err(PublishError::Git(error)),
         }
-        made = again(wanted, made, &file, dir)?;
+        made = again(edit, &made, &file, dir)?;
     }
     Err(PublishError::Busy)
 }
 
 /// Makes the change on top of what others pushed.
-fn again(wanted: &Change<'_>, made: Changed, file: &Path, dir: &Path) -> Result<Changed, PublishError> {
+fn again<E: Edit>(edit: &E, made: &E::Made, file: &Path, dir: &Path) -> Result<E::Made, PublishError> {
     git::fetch(dir).map_err(PublishError::Git)?;
-    let ours = match &made {
-        Changed::Written(written) => match &written.commit {
-            Commit::Made(commit) => Some(commit.clone()),
-            Commit::None(_) => None,
-        },
-        Changed::Already(_) => None,
-    };
-    let Some(ours) = ours else {
+    let Some(ours) = E::commit(made) else {
         // Only older commits of this branch are to be pushed; what they found in force may have changed since.
         git::onto_upstream(dir).map_err(PublishError::Rebase)?;
-        return Ok(change(&Change { policy: Policy::Must, ..*wanted })?);
+        return Ok(edit.again()?);
     };
-    let before = entry(file, dir, &format!("{ours}^"), wanted).map_err(PublishError::Git)?;
-    let theirs = entry(file, dir, git::UPSTREAM, wanted).map_err(PublishError::Git)?;
-    git::undo(dir, &ours).map_err(PublishError::Git)?;
-    if before != theirs && !names(theirs.as_ref(), wanted) {
+    let (app, environment) = edit.entry();
+    let entry = |commit: &str| entry(file, dir, commit, app, environment).map_err(PublishError::Git);
+    let (before, theirs) = (entry(&format!("{ours}^"))?, entry(git::UPSTREAM)?);
+    git::undo(dir, ours).map_err(PublishError::Git)?;
+    if before != theirs && !edit.is_in(theirs.as_ref()) {
         return Err(PublishError::SameEntry {
-            app: wanted.app.clone(),
-            environment: wanted.environment.clone(),
+            app: app.clone(),
+            environment: environment.clone(),
             theirs: git::who_changed(dir, file.file_name().unwrap_or_default()),
         });
     }
     if let Err(error) = git::onto_upstream(dir) {
-        git::redo(dir, &ours).map_err(PublishError::Git)?;
+        git::redo(dir, ours).map_err(PublishError::Git)?;
         return Err(PublishError::Rebase(error));
     }
-    Ok(change(&Change { policy: Policy::Must, ..*wanted })?)
-}
-
-/// Whether they made the same choice.
-fn names(entry: Option<&EnvironmentState>, wanted: &Change<'_>) -> bool {
-    let target = entry.and_then(|entry| entry.target.as_ref());
-    target.is_some_and(|target| target.artifact == wanted.to.artifact)
+    Ok(edit.again()?)
 }
 
 fn entry(
     file: &Path,
     dir: &Path,
     commit: &str,
-    wanted: &Change<'_>,
+    app: &Name,
+    environment: &Name,
 ) -> Result<Option<EnvironmentState>, GitError> {
     let text = git::show(dir, file.file_name().unwrap_or_default(), commit)?;
     let state = text.and_then(|text| DesiredState::parse(&text, file).ok());
-    Ok(state.and_then(|state| Some(state.resolve(wanted.app, wanted.environment).ok()?.state.clone())))
+    Ok(state.and_then(|state| Some(state.resolve(app, environment).ok()?.state.clone())))
 }

@@ -68,6 +68,11 @@ impl Difference {
     }
 }
 
+/// Every path of a tree as one that is new.
+pub fn added(tree: &Tree) -> Vec<FileChange> {
+    tree::compare(&Tree::default(), tree)
+}
+
 /// Compares two artifacts of a store.
 pub fn compare(store: &Store, from: &ArtifactId, to: &ArtifactId) -> Result<Difference, StoreError> {
     let (a, b) = (fetch::artifact(store, from)?, fetch::artifact(store, to)?);

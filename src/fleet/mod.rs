@@ -4,6 +4,7 @@
 //! Reporting decides nothing: a host that cannot report works as before, and is not shown as reporting. What a
 //! host says is believed as far as its histories prove it: each is a chain of hashes.
 
+mod follow;
 mod publish;
 mod read;
 
@@ -12,6 +13,9 @@ use landfall_store::{ArtifactId, Digest, Name, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::record::acceptances::Chained;
+
+pub use follow::{FleetFollow, Verdict};
 pub use publish::{Published, publish};
 pub use read::{ReadError, Reported, history, hosts};
 
@@ -42,6 +46,9 @@ pub struct HostReport {
     pub every_ms: u64,
     /// Every app of that host.
     pub apps: Vec<AppReport>,
+    /// Commits of the state that operators took there although they had been refused; a chain of hashes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acceptances: Vec<Chained>,
 }
 
 /// One app on it.
@@ -103,6 +110,21 @@ impl AppReport {
     /// What a list shows of it; `None`: its landfall writes another form of status.
     pub fn glance(&self) -> Option<Glance> {
         serde_json::from_value(self.status.clone()).ok()
+    }
+
+    /// An artifact that its status names under this key.
+    pub fn artifact(&self, key: &str) -> Option<ArtifactId> {
+        serde_json::from_value(self.status.get(key)?.clone()).ok()
+    }
+
+    /// Why somebody suspended or pinned it on that host, by this key of its status; `None`: nobody did.
+    pub fn held(&self, key: &str) -> Option<String> {
+        let held = self.status.get(key).filter(|held| held.is_object())?;
+        let word = |key: &str| held.get(key).and_then(serde_json::Value::as_str).unwrap_or("?");
+        if word("place") == "state" {
+            return None;
+        }
+        Some(format!("{} ({})", word("reason"), word("by")))
     }
 }
 

@@ -26,6 +26,9 @@ pub enum ReadError {
     /// It is no report, or another host's.
     #[error("its report cannot be read: {0}")]
     Unreadable(String),
+    /// Its acceptances are no chain.
+    #[error("what operators accepted there cannot be believed: {0}")]
+    Acceptances(String),
     /// A history that does not hold what the report says it does.
     #[error("the reported history of `{app}` is broken: {why}")]
     Broken {

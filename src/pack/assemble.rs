@@ -1,10 +1,9 @@
 //! Scanned layers and a recipe, put together: the artifact, and the report of a pack. Pure.
 
-use landfall_store::artifact::ArtifactError;
 use landfall_store::push::PushReport;
-use landfall_store::{Artifact, Layer, Name, Version};
+use landfall_store::{Artifact, Layer, Name, Tree, Version};
 
-use super::{PackedLayer, Scanned};
+use super::{PackError, PackedLayer, Scanned};
 use crate::recipe::Recipe;
 
 /// The artifact that names all of it.
@@ -13,10 +12,11 @@ pub(super) fn artifact(
     version: Version,
     environment: Option<&Name>,
     layers: &[Scanned],
-) -> Result<Artifact, ArtifactError> {
+) -> Result<Artifact, PackError> {
+    let trees: Vec<&Tree> = layers.iter().map(|scanned| &scanned.found.tree).collect();
     let layers = layers.iter().map(layer).collect();
-    let release = recipe.release_spec(version).to_map();
-    Artifact::new(recipe.app.clone(), environment.cloned(), layers, release)
+    let release = recipe.release_of(version, &trees)?.to_map();
+    Ok(Artifact::new(recipe.app.clone(), environment.cloned(), layers, release)?)
 }
 
 fn layer(scanned: &Scanned) -> Layer {

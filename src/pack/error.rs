@@ -11,6 +11,7 @@ use landfall_store::scan::ScanError;
 use landfall_store::{Name, StoreError};
 
 use crate::env::EnvError;
+use crate::migrations::NoMigrations;
 use crate::recipe::{RecipeError, VersionError};
 
 /// Why a directory could not be packed. Except for [`PackError::Store`], nothing was stored.
@@ -114,6 +115,9 @@ pub enum PackError {
         /// The step that installs.
         step: Name,
     },
+    /// Migrations that are not in the artifact.
+    #[error(transparent)]
+    Migrations(#[from] NoMigrations),
     /// A link that works here and nowhere else.
     #[error("layer \"{layer}\": {at} links to {target}, which is {leads_to} here and not in the release")]
     LinksIntoSource {
@@ -178,6 +182,7 @@ impl PackError {
             Self::PackedModules { .. } => {
                 "a light artifact never carries this machine's node_modules: exclude it, or remove the step"
             }
+            Self::Migrations(_) => NoMigrations::HINT,
             Self::LinksIntoSource { .. } => {
                 "pack what it links to, or let the build copy the file instead of linking it"
             }

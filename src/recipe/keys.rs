@@ -27,7 +27,8 @@ pub const ENV: &[&str] = &["environments", "names", "set", "required", "local", 
 /// `[paths]`.
 pub const PATHS: &[&str] = &["writable", "shared", "shared_files", "keep", "logs"];
 /// `[[step]]`.
-pub const STEP: &[&str] = &["name", "kind", "run", "shell", "timeout", "writes", "roles", "check"];
+pub const STEP: &[&str] =
+    &["name", "kind", "run", "shell", "timeout", "writes", "roles", "check", "migrations"];
 /// `[start]`.
 pub const START: &[&str] = &[
     "name",

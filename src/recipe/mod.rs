@@ -20,9 +20,10 @@ mod reserved;
 mod step;
 mod version;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use landfall_store::{Name, Version};
+use landfall_store::{Name, Tree, Version};
 
 pub use build::BuildRecipe;
 pub use layer::{FileMap, LayerKind, LayerRecipe};
@@ -31,6 +32,7 @@ pub(crate) use process::{INSTANCES_MAX, mode as parse_mode, parse_manager, unkno
 pub use version::{VersionError, VersionSource};
 
 use crate::document::{Document, Notation, Problem, Table, Value, parse_toml};
+use crate::migrations::{self, NoMigrations};
 use crate::spec::{EnvSpec, HealthSpec, PathsSpec, PreflightSpec, ReleaseSpec, StartSpec, StepSpec};
 
 /// The recipe's name at the root of a source tree or an archive.
@@ -107,6 +109,8 @@ struct Acting {
     health: Vec<HealthSpec>,
     preflight: Vec<PreflightSpec>,
     retain: Option<u32>,
+    /// Where migrate steps have their migrations, in the release.
+    migrations: BTreeMap<Name, String>,
 }
 
 impl Recipe {
@@ -122,11 +126,19 @@ impl Recipe {
         Self::parse(&read_text(path)?, path)
     }
 
-    /// What a host does with the artifact of this recipe.
+    /// What a host does with the artifact of this recipe, migrations not yet listed.
     pub fn release_spec(&self, version: Version) -> ReleaseSpec {
-        let Acting { env, paths, steps, start, health, preflight, retain } = self.release.clone();
+        let Acting { env, paths, steps, start, health, preflight, retain, migrations: _ } =
+            self.release.clone();
         let requires = Vec::new();
         ReleaseSpec { version, requires, env, paths, steps, start, health, preflight, retain }
+    }
+
+    /// The same with the migrations of its steps listed, as these trees have them.
+    pub fn release_of(&self, version: Version, trees: &[&Tree]) -> Result<ReleaseSpec, NoMigrations> {
+        let mut spec = self.release_spec(version);
+        migrations::list(&mut spec, &self.release.migrations, trees)?;
+        Ok(spec)
     }
 
     /// The env part, which packing needs before there is a version.
@@ -164,13 +176,15 @@ fn recipe(root: &Value<'_>) -> Result<Recipe, Problem> {
 fn acting(table: &Table<'_>) -> Result<Acting, Problem> {
     let start = table.read("start", process::read_all)?.unwrap_or_default();
     let preflight = table.read("preflight", |value| preflight::read_all(value, &start))?;
+    let (steps, migrations) = table.read("step", step::read_all)?.unwrap_or_default();
     Ok(Acting {
         env: table.read("env", environment::read)?.unwrap_or_default(),
         paths: table.read("paths", path::read_all)?.unwrap_or_default(),
-        steps: table.read("step", step::read_all)?.unwrap_or_default(),
+        steps,
         health: table.read("health", health::read_all)?.unwrap_or_default(),
         preflight: preflight::with_defaults(preflight.unwrap_or_default(), &start),
         retain: table.read("retain", retain)?.flatten(),
+        migrations,
         start,
     })
 }

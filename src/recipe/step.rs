@@ -1,13 +1,26 @@
 //! `[[step]]`: commands on the host around the switch.
 
+use std::collections::BTreeMap;
+
 use landfall_store::Name;
 
 use super::{command, keys, names, path, roles};
 use crate::document::{Problem, Table, Value};
 use crate::spec::{Command, STEP_TIMEOUT, StepKind, StepSpec};
 
-pub(super) fn read_all(value: &Value<'_>) -> Result<Vec<StepSpec>, Problem> {
-    names(value, "main", read, keys::STEP)
+/// The steps, and where those that migrate have their migrations.
+pub(super) fn read_all(value: &Value<'_>) -> Result<(Vec<StepSpec>, BTreeMap<Name, String>), Problem> {
+    let all = names(value, "main", |table, name| Ok((migrations(table)?, read(table, name)?)), keys::STEP)?;
+    let dirs = all.iter().filter_map(|(dir, step)| Some((step.name.clone(), dir.clone()?))).collect();
+    Ok((all.into_iter().map(|(_, step)| step).collect(), dirs))
+}
+
+fn migrations(table: &Table<'_>) -> Result<Option<String>, Problem> {
+    let is_migrate = table.get("kind").is_some_and(|kind| kind.text() == Ok("migrate"));
+    match table.get("migrations") {
+        Some(value) if !is_migrate => Err(value.invalid("only a migrate step has migrations")),
+        _ => table.read("migrations", path::release),
+    }
 }
 
 fn read(table: &Table<'_>, name: Name) -> Result<StepSpec, Problem> {
@@ -28,6 +41,8 @@ fn read(table: &Table<'_>, name: Name) -> Result<StepSpec, Problem> {
         writes,
         roles: roles(table)?,
         check,
+        // What is packed says which there are.
+        migrations: None,
     })
 }
 

@@ -4,6 +4,7 @@
 //! replaced whole; the history is append-only and chained by hash. A damaged record is an error that names
 //! the file, never "empty".
 
+pub mod acceptances;
 pub mod content;
 pub mod controls;
 pub mod fetching;

@@ -1,9 +1,10 @@
-//! Changing one target in a state file, with every other byte left as it is.
+//! Changing one target or one suspension in a state file, with every other byte left as it is.
 
 use std::path::Path;
 
 use landfall_store::{ArtifactId, Name, Version};
 
+use super::model::Suspend;
 use super::read::{AppError, DesiredState, StateError};
 use super::resolve::ResolveError;
 use super::splice::{Fresh, Splice};
@@ -32,6 +33,9 @@ pub enum EditError {
     /// The app's part would still be refused after the edit.
     #[error(transparent)]
     App(#[from] AppError),
+    /// The state does not name it.
+    #[error(transparent)]
+    Unknown(ResolveError),
     /// The app is marked for removal.
     #[error("`{app}` in `{environment}` is marked \"state\": \"absent\": a target would have no effect")]
     Absent {
@@ -49,12 +53,13 @@ impl EditError {
             Self::State(error) => error.hint(),
             Self::App(problem) => problem.hint(),
             Self::Absent { .. } => Some("remove the `state` key first"),
+            Self::Unknown(_) => None,
         }
     }
 }
 
 impl TargetEdit<'_> {
-    fn fields(&self) -> [(&'static str, Option<String>); 4] {
+    fn fields(&self) -> [Field; 4] {
         [
             ("artifact", Some(self.artifact.to_string())),
             ("version", self.version.map(ToString::to_string)),
@@ -62,11 +67,14 @@ impl TargetEdit<'_> {
             ("by", self.by.map(str::to_owned)),
         ]
     }
+}
 
-    fn fresh(&self) -> Fresh {
-        let text = |(key, value): (&str, Option<String>)| Some((key.to_owned(), Fresh::Text(value?)));
-        Fresh::Table(self.fields().into_iter().filter_map(text).collect())
-    }
+/// A key of an object, and what it becomes; `None`: it goes.
+type Field = (&'static str, Option<String>);
+
+fn fresh(fields: &[Field]) -> Fresh {
+    let text = |(key, value): &Field| Some(((*key).to_owned(), Fresh::Text(value.clone()?)));
+    Fresh::Table(fields.iter().filter_map(text).collect())
 }
 
 /// The text with `app`'s target in `environment` changed, or added in the file's own style. What comes back
@@ -94,14 +102,54 @@ fn edited(
     edit: &TargetEdit<'_>,
 ) -> Result<String, EditError> {
     let place = ["apps", app.as_str(), "environments", environment.as_str(), "target"];
-    let edited = apply(text, path, &place, edit)?;
+    let edited = apply(text, path, &place, &edit.fields())?;
     took_effect(&edited, path, app, environment, edit)?;
     Ok(edited)
 }
 
+/// The text with `app`'s suspension in `environment` set, or taken out, and every other byte as it is.
+pub fn set_suspend(
+    text: &str,
+    path: &Path,
+    app: &Name,
+    environment: &Name,
+    suspend: Option<&Suspend>,
+) -> Result<String, EditError> {
+    let before = DesiredState::parse(text, path)?;
+    before.resolve(app, environment).map_err(|error| match error {
+        ResolveError::Invalid(problem) => EditError::App(problem),
+        unknown => EditError::Unknown(unknown),
+    })?;
+    let place = ["apps", app.as_str(), "environments", environment.as_str()];
+    let edited = match suspend {
+        Some(suspend) => apply(text, path, &[&place[..], &["suspend"]].concat(), &fields_of(suspend))?,
+        None => {
+            let root = parse_json(text, path).map_err(StateError::from)?;
+            let table = place.iter().try_fold(&root, |table, key| table.get(key));
+            table
+                .map_or_else(|| text.to_owned(), |table| Splice::new(text, &root).set(table, "suspend", None))
+        }
+    };
+    let after = DesiredState::parse(&edited, path)?;
+    match after.resolve(app, environment) {
+        Ok(_) => Ok(edited),
+        Err(ResolveError::Invalid(problem)) => Err(EditError::App(problem)),
+        Err(unknown) => Err(EditError::Unknown(unknown)),
+    }
+}
+
+fn fields_of(suspend: &Suspend) -> Vec<Field> {
+    vec![
+        ("reason", Some(suspend.reason.clone())),
+        ("by", Some(suspend.by.clone())),
+        ("until", suspend.until.map(|until| until.to_string())),
+    ]
+}
+
 /// The text of a new file with this one target.
 pub fn first_file(app: &Name, environment: &Name, edit: &TargetEdit<'_>) -> String {
-    let target = nest(&["apps", app.as_str(), "environments", environment.as_str(), "target"], edit.fresh());
+    let target =
+        nest(&["apps", app.as_str(), "environments", environment.as_str(), "target"], fresh(&edit.fields()));
     let version = ("apiVersion".to_owned(), Fresh::Text(super::API_VERSION.to_owned()));
     Fresh::Table(vec![version, target]).to_text() + "\n"
 }
@@ -114,7 +162,7 @@ fn nest(place: &[&str], inner: Fresh) -> (String, Fresh) {
     }
 }
 
-fn apply(text: &str, path: &Path, place: &[&str], edit: &TargetEdit<'_>) -> Result<String, StateError> {
+fn apply(text: &str, path: &Path, place: &[&str], fields: &[Field]) -> Result<String, StateError> {
     let parse = |text: &str| parse_json(text, path);
     let root = parse(text)?;
     let mut table: &Node = &root;
@@ -122,15 +170,15 @@ fn apply(text: &str, path: &Path, place: &[&str], edit: &TargetEdit<'_>) -> Resu
         match table.get(key) {
             Some(value) => table = value,
             None => {
-                let (key, fresh) = nest(&place[depth..], edit.fresh());
+                let (key, fresh) = nest(&place[depth..], fresh(fields));
                 return Ok(Splice::new(text, &root).insert(table, &key, &fresh));
             }
         }
     }
     let mut edited = text.to_owned();
-    for (field, value) in edit.fields() {
+    for (field, value) in fields {
         let root = parse(&edited)?;
-        // The place was found above, and no field of the target moves it.
+        // The place was found above, and no field of it moves it.
         let Some(target) = place.iter().try_fold(&root, |table, key| table.get(key)) else {
             break;
         };

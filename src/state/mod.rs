@@ -13,7 +13,7 @@ mod schema;
 mod splice;
 mod style;
 
-pub use edit::{EditError, TargetEdit, first_file, set_target};
+pub use edit::{EditError, TargetEdit, first_file, set_suspend, set_target};
 pub use lint::{Finding, Severity, lint};
 pub use model::{AppState, Blocked, EnvironmentState, HealthLimits, Presence, Suspend, Target};
 pub use read::{AppError, DesiredState, StateError};

@@ -14,7 +14,7 @@ use std::fmt;
 
 pub use judge::{Before, Facts, Floor, Refusal, Signed, Verdict, judge};
 pub use serial::{SERIAL_STEP_MAX, SerialFault, follows};
-pub use signature::Unsigned;
+pub use signature::{Unsigned, signed_by};
 pub use signers::{Signers, SignersError};
 
 /// The id of a commit: 40 hex digits, or 64 in a repository of SHA-256.

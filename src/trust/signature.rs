@@ -71,6 +71,23 @@ impl Unsigned {
     }
 }
 
+/// Whose signature a commit carries that is looked back at: keys count as they did when it was made, by its own
+/// clock. `Ok(None)`: it carries one, and nobody said whose signatures are good.
+pub fn signed_by(
+    id: &CommitId,
+    raw: &[u8],
+    signers: Option<&Signers>,
+    made: Timestamp,
+) -> Result<Option<String>, Unsigned> {
+    match signers {
+        Some(signers) => signer(id, raw, signers, &[], made).map(Some),
+        None => match parts(id, raw) {
+            Err(Unsigned::Missing) => Err(Unsigned::Missing),
+            _ => Ok(None),
+        },
+    }
+}
+
 /// Whose signature the commit carries. `operators`: who may sign; empty: everybody of the file.
 ///
 /// A key's validity is asked of the moment of acceptance, never of the commit's own times: those are whatever its

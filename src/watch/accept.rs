@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{History, HostConfig};
 use crate::desired::{Place, Suspension};
-use crate::disk::RealDisk;
+use crate::disk::{Disk, RealDisk};
 use crate::failpoint::{Accepting, accepting};
 use crate::host::Host;
-use crate::layout::AppDir;
+use crate::layout::{AppDir, Root};
 use crate::plan::Desired;
 use crate::record::RecordError;
+use crate::record::acceptances::{self, Acceptance};
 use crate::record::history;
 use crate::record::journal::Target;
 use crate::record::sealed::{self, Sealed};
@@ -298,8 +299,12 @@ pub async fn newest(source: &Source, host: &Host) -> Result<Accepted, StateProbl
 
 /// The state that was last accepted on this host.
 pub fn last(host: &Host) -> Result<Option<Accepted>, RecordError> {
-    let Some(kept) = sealed::read::<Kept>(&RealDisk, &host.root.accepted())? else { return Ok(None) };
-    let damaged = |why: String| RecordError::Damaged { path: host.root.accepted(), why };
+    last_on(&RealDisk, &host.root)
+}
+
+fn last_on(disk: &dyn Disk, root: &Root) -> Result<Option<Accepted>, RecordError> {
+    let Some(kept) = sealed::read::<Kept>(disk, &root.accepted())? else { return Ok(None) };
+    let damaged = |why: String| RecordError::Damaged { path: root.accepted(), why };
     let state = DesiredState::parse(&kept.text, &kept.path)
         .map_err(|error| damaged(format!("it does not parse any more: {error}")))?;
     let head = match kept.head {
@@ -332,7 +337,6 @@ pub fn floor(host: &Host, last: &Result<Option<Accepted>, RecordError>) -> Floor
 
 /// Whether any app of this host has an attempt that a commit asked for.
 fn has_acted(host: &Host) -> bool {
-    use crate::disk::Disk;
     let list = |dir: PathBuf| RealDisk.list(&dir).unwrap_or_default();
     let apps = host.root.apps();
     let dirs = list(apps.clone()).into_iter().filter_map(|app| app.parse::<Name>().ok()).flat_map(|app| {
@@ -349,7 +353,37 @@ fn has_acted(host: &Host) -> bool {
 
 /// Makes an accepted state durable. One that stands there already is not written again.
 pub fn keep(host: &Host, accepted: &Accepted) -> Result<(), RecordError> {
-    if matches!(last(host), Ok(Some(last)) if is_same(&last, accepted)) {
+    keep_on(&RealDisk, &host.root, accepted)
+}
+
+/// The same of one that an operator let pass: first that he did, then the state.
+pub fn keep_waived(
+    host: &Host,
+    found: &Found,
+    before: Option<&Accepted>,
+    accepted: &Accepted,
+) -> Result<(), RecordError> {
+    keep_waived_on(&RealDisk, &host.root, found, before, accepted)
+}
+
+fn keep_waived_on(
+    disk: &dyn Disk,
+    root: &Root,
+    found: &Found,
+    before: Option<&Accepted>,
+    accepted: &Accepted,
+) -> Result<(), RecordError> {
+    if let Some(Waiver { commit, refusal, by, reason, at }) = accepted.waivers.last().cloned() {
+        let from = before.and_then(|before| before.head.as_ref()).map(ToString::to_string);
+        let state_commit = found.changed.to_string();
+        let acceptance = Acceptance { commit, state_commit, from, refusal, by, reason, at };
+        acceptances::append(disk, root, acceptance)?;
+    }
+    keep_on(disk, root, accepted)
+}
+
+fn keep_on(disk: &dyn Disk, root: &Root, accepted: &Accepted) -> Result<(), RecordError> {
+    if matches!(last_on(disk, root), Ok(Some(last)) if is_same(&last, accepted)) {
         return Ok(());
     }
     let text = String::from_utf8_lossy(&accepted.bytes).into_owned();
@@ -362,7 +396,7 @@ pub fn keep(host: &Host, accepted: &Accepted) -> Result<(), RecordError> {
         waivers: accepted.waivers.clone(),
     };
     accepting(Accepting::Before);
-    sealed::write(&RealDisk, &host.root.accepted(), &kept)?;
+    sealed::write(disk, &root.accepted(), &kept)?;
     accepting(Accepting::After);
     Ok(())
 }
@@ -429,3 +463,6 @@ fn suspension(found: &crate::state::Desired<'_>) -> Option<Suspension> {
         place: Place::State,
     })
 }
+
+#[cfg(test)]
+mod tests;

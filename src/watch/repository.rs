@@ -9,6 +9,7 @@ use crate::config::HostConfig;
 use crate::control::Done;
 use crate::door::Denied;
 use crate::hook::Hook;
+use crate::host::Host;
 use crate::record::source::SourceRecord;
 use crate::source::Source;
 use crate::source::git::{Found, Seen, Trouble};
@@ -148,7 +149,7 @@ impl Agent {
             });
         };
         let accepted = waived(refused, &path, self.accepted.as_deref(), commit, by, reason)?;
-        accept::keep(&self.settings.host, &accepted)
+        accept::keep_waived(&self.settings.host, &refused.found, self.accepted.as_deref(), &accepted)
             .map_err(|error| Denied::new(20, "RecordFailed", error))?;
         let message = format!(
             "commit {} is accepted, although it had been refused: {}",
@@ -194,7 +195,7 @@ fn waived(
 /// The same for a host without an agent: looks once, and takes what is refused. Only under the lock.
 pub async fn accept_without_agent(
     source: &Source,
-    host: &crate::host::Host,
+    host: &Host,
     commit: &str,
     by: &str,
     reason: &str,
@@ -222,7 +223,8 @@ pub async fn accept_without_agent(
     };
     let refused = Refused { found, why };
     let accepted = waived(&refused, git.path(), last.as_ref(), commit, by, reason)?;
-    accept::keep(host, &accepted).map_err(|error| Denied::new(20, "RecordFailed", error))?;
+    accept::keep_waived(host, &refused.found, last.as_ref(), &accepted)
+        .map_err(|error| Denied::new(20, "RecordFailed", error))?;
     let message = format!(
         "commit {} is accepted, although it had been refused: {}",
         refused.found.head.short(),

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Access, Backend, BackendError, DirBackend};
+use crate::backend::{Access, Backend, BackendError, DirBackend, Meter, Metered};
 use crate::digest::BlobId;
 use crate::error::StoreError;
 use crate::layout;
@@ -64,6 +64,13 @@ impl Store {
     /// whatever the record says; whether this is a store of a known format is looked up when something fails.
     pub fn reach(backend: Box<dyn Backend>) -> Self {
         Self { backend, record: OnceLock::new() }
+    }
+
+    /// The same store, with the documents that are read of it from now on counted by `meter`.
+    #[must_use]
+    pub fn metered(self, meter: &Meter) -> Self {
+        let backend = Box::new(Metered { backend: self.backend, meter: meter.clone() });
+        Self { backend, record: self.record }
     }
 
     /// The record of a store that this landfall can read.

@@ -9,8 +9,9 @@ use std::io;
 
 use common::faulty_http::{Fault, Request, Server};
 use common::{Contents, artifact, content, layer, noise};
+use landfall_store::backend::Meter;
 use landfall_store::blob::{BlobSink, BlobSource, Want};
-use landfall_store::fetch::{FetchReport, Kept, Session, Watch};
+use landfall_store::fetch::{Estimate, FetchReport, Kept, Session, Watch};
 use landfall_store::location::{StoreAddress, StoreLocation};
 use landfall_store::push::{Deltas, PushOptions, push};
 use landfall_store::{
@@ -180,6 +181,56 @@ fn is_thrifty(server: &Server, layers: usize, packs: usize, in_segments: usize) 
         let twice = taken.iter().any(|(other, a, b)| *other == path && from <= *b && to >= *a);
         assert!(!twice, "{path} {from}-{to} was asked for twice");
         taken.push((path, from, to));
+    }
+}
+
+/// What a host would move, found out beforehand: contents, and documents.
+fn estimate(server: &Server, id: &ArtifactId, host: &Host) -> (Estimate, u64) {
+    let meter = Meter::default();
+    let store = reach(server).metered(&meter);
+    let mut session = Session::new(&store, host, Watch::NOBODY);
+    let artifact = session.manifest(id).unwrap();
+    let layers: Vec<&Layer> = artifact.layers.iter().collect();
+    session.documents(id, &layers).unwrap();
+    (session.estimate().unwrap(), meter.bytes())
+}
+
+#[test]
+fn an_estimate_says_what_the_fetch_then_moves_by_packs_by_deltas_and_by_both() {
+    for deltas in [false, true] {
+        let world = World::new(deltas);
+        let (deps, dist) = (large(1), small("one"));
+        let first = world.push("1.0.0", &[("deps", &deps), ("dist", &dist)]);
+        let (newer, other) = (changed(&deps, &[3, 700, 2_999]), small("two"));
+        let second = world.push("2.0.0", &[("deps", &newer), ("dist", &other)]);
+        let whole = || Host::with(&[&deps, &dist]);
+        let partly = || Host::with(&[&deps, &changed(&newer, &[9])]);
+        let hosts: [(&str, ArtifactId, Host); 5] = [
+            ("nothing here", first, Host::default()),
+            ("nothing here, the newer one", second, Host::default()),
+            ("the older one here", second, whole()),
+            ("some of it here", second, partly()),
+            ("all of it here", second, Host::with(&[&newer, &other])),
+        ];
+        for (case, id, host) in hosts {
+            let server = Server::of(world.dir.path());
+            let (estimate, documents) = estimate(&server, &id, &host);
+            let asked = server.bytes();
+            assert!(!deltas || case != "the older one here" || estimate.deltas > 0, "{case}: {estimate:?}");
+            assert!(deltas || estimate.deltas == 0, "{case}");
+            server.forget();
+            let (_, report) = fetch(&server, &id, &host).unwrap();
+            assert_eq!(
+                (estimate.moved, estimate.blobs),
+                (report.bytes_moved, report.blobs),
+                "{case} {deltas}"
+            );
+            // What the server sent is a little more: gaps between frames, and what was buffered of a delta.
+            let sent = server.bytes();
+            let told = estimate.moved + documents;
+            assert!(told <= sent && sent - told <= sent / 10, "{case} {deltas}: {told} of {sent}");
+            assert!(asked <= sent.max(64 << 10), "{case}: finding out costs {asked} of {sent}");
+        }
     }
 }
 

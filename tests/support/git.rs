@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::port::Port;
 use super::wait::wait_until;
@@ -276,12 +277,59 @@ pub struct Manners {
     pub hangs: bool,
 }
 
+/// A certificate authority of the test's own.
+pub struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    /// Its own certificate, as machines that believe it have it.
+    pub pem: String,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A certificate for a name or an address, and its key; `until`: the year in which it ends.
+    pub fn certify(&self, name: &str, until: i32) -> (String, String) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let pem = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
+        (pem, key.serialize_pem())
+    }
+}
+
 /// A little web server in this process, with git's own `http-backend` behind it.
 pub struct Http {
     pub port: u16,
     pub requests: Arc<AtomicUsize>,
     pub authorizations: Arc<std::sync::Mutex<Vec<String>>>,
     ended: Arc<AtomicBool>,
+    tls: bool,
+}
+
+/// A connection, in clear or not.
+trait Talk: Read + Write {}
+impl<T: Read + Write> Talk for T {}
+
+/// A conversation behind TLS.
+fn in_tls(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    answer: impl FnOnce(&mut dyn Talk) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let connection = ServerConnection::new(config).map_err(std::io::Error::other)?;
+    let mut stream = StreamOwned::new(connection, stream);
+    answer(&mut stream)?;
+    // Without this word the end of an answer looks cut.
+    stream.conn.send_close_notify();
+    stream.flush()
 }
 
 impl Drop for Http {
@@ -294,6 +342,20 @@ impl Drop for Http {
 
 impl Http {
     pub fn serve(root: PathBuf, manners: Manners) -> Self {
+        Self::listen(root, manners, None)
+    }
+
+    /// The same behind TLS, with a certificate and its key in PEM.
+    pub fn serve_tls(root: PathBuf, certificate: &str, key: &str) -> Self {
+        use tokio_rustls::rustls::pki_types::pem::PemObject;
+        use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key);
+        Self::listen(root, Manners::default(), Some(Arc::new(config.expect("a key that fits"))))
+    }
+
+    fn listen(root: PathBuf, manners: Manners, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let ended = Arc::new(AtomicBool::new(false));
@@ -304,13 +366,14 @@ impl Http {
             requests: requests.clone(),
             authorizations: authorizations.clone(),
             ended: ended.clone(),
+            tls: tls.is_some(),
         };
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if ended.load(Ordering::Relaxed) {
                     return;
                 }
-                let (root, manners) = (root.clone(), manners.clone());
+                let (root, manners, tls) = (root.clone(), manners.clone(), tls.clone());
                 let (requests, authorizations, ended) =
                     (requests.clone(), authorizations.clone(), ended.clone());
                 std::thread::spawn(move || {
@@ -321,7 +384,12 @@ impl Http {
                         }
                         return;
                     }
-                    answer(stream, &root, &manners, &authorizations).ok();
+                    stream.set_read_timeout(Some(SERVER_LIMIT)).ok();
+                    let answer = |stream: &mut dyn Talk| answer(stream, &root, &manners, &authorizations);
+                    match tls {
+                        None => answer(&mut { stream }).ok(),
+                        Some(tls) => in_tls(stream, tls, answer).ok(),
+                    };
                 });
             }
         });
@@ -329,7 +397,7 @@ impl Http {
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/state.git", self.port)
+        format!("http{}://127.0.0.1:{}/state.git", if self.tls { "s" } else { "" }, self.port)
     }
 }
 
@@ -346,7 +414,7 @@ impl Request {
     }
 }
 
-fn hear(reader: &mut BufReader<TcpStream>) -> std::io::Result<Request> {
+fn hear(reader: &mut impl BufRead) -> std::io::Result<Request> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let mut words = line.split_whitespace();
@@ -364,7 +432,7 @@ fn hear(reader: &mut BufReader<TcpStream>) -> std::io::Result<Request> {
     }
 }
 
-fn body(reader: &mut BufReader<TcpStream>, request: &Request) -> std::io::Result<Vec<u8>> {
+fn body(reader: &mut impl BufRead, request: &Request) -> std::io::Result<Vec<u8>> {
     let mut body = Vec::new();
     if request.header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
         loop {
@@ -386,14 +454,13 @@ fn body(reader: &mut BufReader<TcpStream>, request: &Request) -> std::io::Result
 }
 
 fn answer(
-    stream: TcpStream,
+    out: &mut dyn Talk,
     root: &Path,
     manners: &Manners,
     authorizations: &std::sync::Mutex<Vec<String>>,
 ) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(SERVER_LIMIT))?;
-    let mut out = stream.try_clone()?;
-    let mut reader = BufReader::new(stream);
+    // One question a connection: nothing is buffered beyond it.
+    let mut reader = BufReader::new(&mut *out);
     let request = hear(&mut reader)?;
     let body = body(&mut reader, &request)?;
     if let Some(told) = request.header("authorization") {

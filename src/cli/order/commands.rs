@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use landfall_store::Name;
 
 use super::{actor, ask, run, tell};
-use crate::cli::Outcome;
+use crate::cli::change::GitArgs;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::look::{Looking, record_error};
+use crate::cli::{Outcome, pause};
 use crate::control::{self, Order};
 use crate::document::units;
 use crate::door::Request;
@@ -51,18 +52,38 @@ impl End {
     }
 }
 
-/// Stop applying and healing on this host, until `landfall resume`.
+/// Where a suspension is said, and taken back.
+#[derive(Debug, Args)]
+pub struct Where {
+    /// The environment: the state is edited, for every host of it [without it: this host is ordered].
+    #[arg(value_name = "ENV")]
+    pub environment: Option<Name>,
+    /// This host alone, also where an environment is named.
+    #[arg(long)]
+    pub local: bool,
+    /// What becomes of the edit in git.
+    #[command(flatten)]
+    pub git: GitArgs,
+}
+
+/// Stop applying and healing, until `landfall resume`.
 ///
-/// What runs goes on; the state is still read and `status` still looks. An attempt that has not come to the
-/// switch is given up; one that has is brought to its verdict. Works with the agent stopped. Whoever looks sees
-/// why, by whom and until when, and nothing suspended is ever shown green.
+/// With an environment it is an edit of the state, for every host of that environment: committed and pushed as a
+/// deploy is. Without one, or with --local, this host is ordered, also with the agent stopped and the state out of
+/// reach. What runs goes on; the state is still read and `status` still looks. An attempt that has not come to the
+/// switch is given up; one that has is brought to its verdict. Whoever looks sees why, by whom and until when, and
+/// nothing suspended is ever shown green.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  landfall suspend web --reason 'disk swap' --for 2h
-  landfall suspend web --reason 'fair' --until 2026-11-21T18:00:00Z --by maria")]
+  landfall suspend web prod --reason 'release freeze' --until 2026-11-21T18:00:00Z --push
+  landfall suspend web --reason 'disk swap' --for 2h         this host alone
+  landfall suspend web --local --reason 'fair' --by maria    the same, said so")]
 pub struct Suspend {
     /// The app.
     pub app: Name,
+    /// Where.
+    #[command(flatten)]
+    pub place: Where,
     /// Why.
     #[arg(short = 'm', long, value_name = "TEXT")]
     pub reason: String,
@@ -74,13 +95,20 @@ pub struct Suspend {
     pub who: Who,
 }
 
-/// End a suspension of this host: applying and healing go on.
+/// End a suspension: applying and healing go on.
 ///
-/// One that stands in the state is ended there. Works with the agent stopped.
+/// With an environment it is taken out of the state, without one, or with --local, it is that of this host that
+/// ends, also with the agent stopped. One that stands in the state is ended there only.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  landfall resume web prod --push             what the state suspended
+  landfall resume web --reason 'disk is in'   what this host was told")]
 pub struct Resume {
     /// The app.
     pub app: Name,
+    /// Where.
+    #[command(flatten)]
+    pub place: Where,
     /// Why.
     #[arg(short = 'm', long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -159,13 +187,53 @@ pub struct Recover {
 
 /// Runs the command.
 pub fn suspend(args: &Suspend, context: &Context) -> Outcome {
-    let order = Order::Suspend { reason: args.reason.clone(), until: args.end.moment()? };
-    ordinary(&args.app, &args.who, order, context)
+    let until = args.end.moment()?;
+    match args.place.of_state(&args.who)? {
+        Some(environment) => {
+            let pause = Some((args.reason.as_str(), until));
+            pause::run(&args.app, environment, pause, None, args.who.by.as_deref(), &args.place.git, context)
+        }
+        None => {
+            let order = Order::Suspend { reason: args.reason.clone(), until };
+            ordinary(&args.app, &args.place.here(&args.who), order, context)
+        }
+    }
 }
 
 /// Runs the command.
 pub fn resume(args: &Resume, context: &Context) -> Outcome {
-    ordinary(&args.app, &args.who, Order::Resume { reason: args.reason.clone() }, context)
+    match args.place.of_state(&args.who)? {
+        Some(environment) => {
+            let (reason, by) = (args.reason.as_deref(), args.who.by.as_deref());
+            pause::run(&args.app, environment, None, reason, by, &args.place.git, context)
+        }
+        None => {
+            let order = Order::Resume { reason: args.reason.clone() };
+            ordinary(&args.app, &args.place.here(&args.who), order, context)
+        }
+    }
+}
+
+impl Where {
+    /// The environment whose state is edited; `None`: this host is meant.
+    fn of_state(&self, who: &Who) -> Result<Option<&Name>, CliError> {
+        let usage = |what: &str| Err(CliError::new(Exit::Usage, "WhereUnclear", what));
+        if self.environment.is_some() && who.env.is_some() {
+            return usage("the environment is named twice: once is enough");
+        }
+        match &self.environment {
+            Some(environment) if !self.local => Ok(Some(environment)),
+            _ if self.git.push || self.git.no_commit => usage(
+                "--push and --no-commit are for an edit of the state: name the environment, without --local",
+            ),
+            _ => Ok(None),
+        }
+    }
+
+    /// Who orders this host, and where.
+    fn here(&self, who: &Who) -> Who {
+        Who { by: who.by.clone(), env: self.environment.clone().or_else(|| who.env.clone()) }
+    }
 }
 
 /// Runs the command.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use landfall_store::Name;
+use landfall_store::{ArtifactId, Name};
 
 use super::commands::{End, duration};
 use super::{Given, actor, ask, carry_out, tell, tick};
@@ -14,9 +14,12 @@ use crate::control::{Order, Word};
 use crate::door::Request;
 use crate::follow::Follow;
 use crate::host::HostError;
+use crate::inventory;
+use crate::migrations::{self, MigrationChange};
 use crate::plan::Hold;
 use crate::reconcile::Tick;
 use crate::record::RecordError;
+use crate::spec::ReleaseSpec;
 
 /// How long a pin lasts where nobody says.
 const PIN_SPAN: &str = "24h";
@@ -52,13 +55,15 @@ pub fn run(wish: &Wish<'_>, context: &Context) -> Outcome {
     looking.chosen(Some(wish.app))?;
     let word = Word { app: wish.app.clone(), by: actor(wish.by), order: order(wish)? };
     let host = &looking.shared.host;
+    let before = inventory::current_spec(&looking.dir(wish.app));
     match host.lock() {
         Ok(_lock) => {
             let given = carry_out(&looking, &word)?;
             context.report.line(&given.done.message);
+            tell_migrations(&looking, wish.app, before.as_ref(), given.done.artifact.as_ref(), context);
             ended(tick(host, &looking.environment, wish.app)?.tick, context)
         }
-        Err(HostError::Locked { .. }) => follow(&looking, wish, word, context),
+        Err(HostError::Locked { .. }) => follow(&looking, wish, word, before.as_ref(), context),
         Err(error) => Err(host_error(error)),
     }
 }
@@ -74,13 +79,35 @@ fn order(wish: &Wish<'_>) -> Result<Order, crate::cli::error::CliError> {
     Ok(Order::Pin { to: wish.to.map(str::to_owned), reason: wish.reason.to_owned(), until })
 }
 
-fn follow(looking: &Looking, wish: &Wish<'_>, word: Word, context: &Context) -> Outcome {
+/// What the database has that the release does not know.
+fn tell_migrations(
+    looking: &Looking,
+    app: &Name,
+    before: Option<&ReleaseSpec>,
+    artifact: Option<&ArtifactId>,
+    context: &Context,
+) {
+    let after = artifact.and_then(|artifact| inventory::spec_of(&looking.dir(app), artifact));
+    let Some((before, after)) = before.zip(after) else { return };
+    let changes = migrations::compare(Some(before), &after);
+    let told = changes.iter().flat_map(MigrationChange::sentences);
+    told.for_each(|sentence| context.report.say(format!("{sentence}.")));
+}
+
+fn follow(
+    looking: &Looking,
+    wish: &Wish<'_>,
+    word: Word,
+    before: Option<&ReleaseSpec>,
+    context: &Context,
+) -> Outcome {
     let host = &looking.shared.host;
     let follow = Follow::begin(host, wish.app, &looking.environment);
     let follow = follow.map_err(wait::follow_error)?;
     let done = ask(host, Request::App(word))?;
     let artifact = done.artifact;
     tell(Some(wish.app), &Given { done, by_agent: true }, context);
+    tell_migrations(looking, wish.app, before, artifact.as_ref(), context);
     let Some(artifact) = artifact else { return Ok(Exit::Done) };
     let limit = duration(FOLLOW_LIMIT).unwrap_or_default();
     wait::wait(follow, host, &artifact, limit, context.report).map(|waited| waited.exit)

@@ -9,10 +9,12 @@ use crate::cli::change;
 use crate::cli::exit::Exit;
 use crate::cli::report::bytes;
 use crate::cli::verdict;
+use crate::migrations::{self, MigrationChange};
 use crate::outlook::Outlook;
 use crate::plan::{Desired, Hold, Plan as Decision, revert_target};
 use crate::preview::{self, Documents, Files, Missing};
 use crate::record::release::ReleaseRef;
+use crate::release::spec_of;
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Named {
@@ -55,6 +57,8 @@ pub struct Item {
     pub to: Option<Named>,
     pub files: Option<Files>,
     pub fetch: Option<Missing>,
+    /// Migrations that only one of the two has.
+    pub migrations: Vec<MigrationChange>,
     pub rollback_target: Option<Named>,
     pub env_changed: bool,
     /// Why nothing is done, or why it would not work.
@@ -76,6 +80,7 @@ impl Item {
             to: wanted(&seen.facts.desired),
             files: None,
             fetch: None,
+            migrations: Vec::new(),
             rollback_target: None,
             env_changed: matches!(seen.plan, Decision::InSync { env_changed: true }),
             why: None,
@@ -153,6 +158,9 @@ impl Item {
             return self.cannot(Action::Refuse, Exit::Invalid, why);
         }
         self.to = Some(Named { artifact: to.artifact, version: own });
+        if let Ok(spec) = spec_of(&artifact) {
+            self.migrations = migrations::compare(seen.current.as_ref().map(|current| &current.spec), &spec);
+        }
         let new = match documents.trees(&artifact, &self.environment) {
             Ok(new) => new,
             Err(why) => return self.unknown.push(format!("files: {why}")),
@@ -196,6 +204,8 @@ impl Item {
                 contents => format!("fetch      {contents} contents, {} unpacked", bytes(missing.bytes)),
             });
         }
+        let migrations = self.migrations.iter().flat_map(MigrationChange::sentences);
+        details.extend(migrations.map(|sentence| format!("migrations {sentence}")));
         if self.action == Action::Restart {
             details.push("if it fails, nothing is reverted: the version is not to blame".to_owned());
         }

@@ -44,6 +44,8 @@ const OTHERS: &[&str] = &[
     "ecosystem.config.js",
     "prisma",
     "prisma/schema",
+    "prisma/migrations",
+    "prisma/schema/migrations",
     "prisma.config.ts",
     "dist/backend",
     "nx.json",

@@ -145,6 +145,7 @@ impl Values<'_> {
             ("generate", self.prisma(&["generate"], schema)),
             ("migrate", self.prisma(&["migrate", "deploy"], schema)),
             ("migrated", self.prisma(&["migrate", "status"], schema)),
+            ("migrations", self.migrations(schema)),
             ("local", self.local(Local::Required)),
             ("entry", quoted(&entry.unwrap_or_else(|| format!("{dist}/main.js")))),
         ];
@@ -199,6 +200,14 @@ impl Values<'_> {
             arguments.push(&folder);
         }
         list(&arguments)
+    }
+
+    /// Where Prisma keeps them: beside the schema. Before there is a first one, the recipe does not speak of it.
+    fn migrations(&self, schema: &str) -> String {
+        let dir = format!("{schema}/migrations");
+        let line =
+            || format!("migrations = {}                    # named in `plan` and `rollback`", quoted(&dir));
+        if self.0.has(&dir) { line() } else { String::new() }
     }
 
     fn koa(&self) -> Filling {

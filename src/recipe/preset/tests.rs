@@ -91,6 +91,7 @@ fn a_nest_app_with_prisma_is_light_and_migrates_before_the_switch() {
         ),
         ("dist/backend/main.js", ""),
         ("prisma/schema/", ""),
+        ("prisma/schema/migrations/", ""),
         (".env.dev", ""),
         (".env.staging", ""),
         (".env.prod", ""),
@@ -123,6 +124,8 @@ fn a_nest_app_with_prisma_is_light_and_migrates_before_the_switch() {
         [("install", StepKind::Prepare), ("generate", StepKind::Prepare), ("migrate", StepKind::Migrate)]
     );
     assert_eq!(recipe.installs_dependencies().map(|name| name.as_str()), Some("install"));
+    let missing = recipe.release_of("1".parse().unwrap(), &[]).unwrap_err();
+    assert_eq!((missing.step.as_str(), missing.dir.as_str()), ("migrate", "prisma/schema/migrations"));
     assert!(
         matches!(&spec.steps[0].command, Command::Run(a) if a.ends_with(&["--package-import-method".into(), "copy".into()]))
     );

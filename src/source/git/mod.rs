@@ -5,6 +5,7 @@
 
 pub mod credential;
 mod fault;
+mod log;
 mod objects;
 mod program;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub use fault::{Fault, Trouble};
+pub use log::{Headline, Logged, headline};
 use objects::HEAD;
 use program::Git;
 
@@ -133,6 +135,11 @@ impl GitSource {
                 tracing::warn!(%remote, %fault, "the cache of the state repository is fetched again");
                 self.discard().map_err(|fault| fault.at(remote))?;
                 self.attempt(remote, known).await.map_err(|fault| fault.at(remote))
+            }
+            // What a git that was ended left there would be in the way of every later one.
+            Err(fault @ Fault::TooLarge { .. }) => {
+                self.discard().map_err(|fault| fault.at(remote))?;
+                Err(fault.at(remote))
             }
             seen => seen.map_err(|fault| fault.at(remote)),
         }

@@ -95,6 +95,23 @@ impl Git {
         Ok(ids(&out, "rev-list")?.into_iter().next())
     }
 
+    /// The newest commits, on the way back from one, that changed a path; newest first.
+    pub(super) async fn changes(&self, head: &str, path: &str, most: usize) -> Result<Vec<CommitId>, Fault> {
+        let most = format!("--max-count={most}");
+        let arguments = ["rev-list", "--topo-order", &most, head, "--", path];
+        let out = ok(self.ask(&arguments, &[]).await?, "rev-list")?;
+        ids(&out, "rev-list")
+    }
+
+    /// The bytes of these objects, in their order; `None`: it is not in the cache.
+    pub(super) async fn objects(&self, names: &[String]) -> Result<Vec<Option<Vec<u8>>>, Fault> {
+        let input: String = names.iter().map(|name| format!("{name}\n")).collect();
+        let out = ok(self.ask(&["cat-file", "--batch"], input.as_bytes()).await?, "cat-file")?;
+        let mut rest = out.as_slice();
+        let found: Option<Vec<_>> = names.iter().map(|_| object(&mut rest)).collect();
+        found.filter(|_| rest.is_empty()).ok_or_else(|| nonsense("cat-file"))
+    }
+
     /// What each of these commits has at a path; `None`: nothing, or nothing that fits a state.
     pub(super) async fn contents(
         &self,
@@ -148,6 +165,21 @@ fn ids(out: &[u8], what: &'static str) -> Result<Vec<CommitId>, Fault> {
     let lines = out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let ids: Option<Vec<CommitId>> = lines.map(|line| text(line).and_then(CommitId::parse)).collect();
     ids.ok_or_else(|| nonsense(what))
+}
+
+/// One answer of `cat-file --batch`: `<id> <kind> <size>`, a newline, the bytes and a newline; or a line that says
+/// what is missing.
+fn object(rest: &mut &[u8]) -> Option<Option<Vec<u8>>> {
+    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    let (line, behind) = (text(&rest[..end])?, &rest[end + 1..]);
+    if line.ends_with(" missing") || line.ends_with(" ambiguous") {
+        *rest = behind;
+        return Some(None);
+    }
+    let size: usize = line.rsplit(' ').next()?.parse().ok()?;
+    let (bytes, behind) = (behind.get(..size)?, behind.get(size..)?);
+    *rest = behind.strip_prefix(b"\n")?;
+    Some(Some(bytes.to_vec()))
 }
 
 /// `<id> blob <size>`; anything else is nothing.
@@ -204,6 +236,12 @@ mod tests {
             "\u{fffd}",
         ] {
             assert_eq!(blob_of(bad.as_bytes()), None, "{bad:?}");
+        }
+        let mut rest = &b"abc blob 3\nx\ny\nabc:p missing\n"[..];
+        assert_eq!(object(&mut rest), Some(Some(b"x\ny".to_vec())));
+        assert_eq!((object(&mut rest), rest), (Some(None), &b""[..]));
+        for bad in [&b""[..], b"abc", b"abc blob\n", b"abc blob 9\nx\n", b"abc blob 1\nxy"] {
+            assert_eq!(object(&mut &bad[..]), None, "{bad:?}");
         }
         assert_eq!(ids(b"\n\n", "x").unwrap(), []);
         assert!(ids(b"abc\n", "x").is_err() && ids(b"\xff\n", "x").is_err());

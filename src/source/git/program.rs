@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 use super::fault::Fault;
 use crate::config::Access;
 use crate::config::remote::{Remote, Transport};
+use crate::failpoint::cache_bytes;
 
 /// Time for a question to the cache.
 pub(super) const ASK_LIMIT: Duration = Duration::from_secs(60);
@@ -132,8 +133,14 @@ impl Git {
             remote.url(),
             refspec,
         ]);
-        let limits = Limits { time: FETCH_LIMIT, store: Some(CACHE_BYTES_MAX) };
-        run(&mut command, &[], limits, &self.dir).await
+        let most = cache_bytes(CACHE_BYTES_MAX);
+        let limits = Limits { time: FETCH_LIMIT, store: Some(most) };
+        let said = run(&mut command, &[], limits, &self.dir).await?;
+        // A quick one may have stored more than it may between two looks.
+        match size_of(&self.dir) {
+            bytes if bytes > most => Err(Fault::TooLarge { bytes }),
+            _ => Ok(said),
+        }
     }
 
     fn command(&self, remote: Option<(&Remote, &Access)>) -> Command {

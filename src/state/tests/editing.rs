@@ -239,3 +239,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_suspension_comes_and_goes_and_no_other_byte_moves() {
+    let until = "2030-01-01T00:00:00Z".parse().unwrap();
+    let pause = |reason: &str, until| Suspend { reason: reason.to_owned(), by: "lee".to_owned(), until };
+    let inline = with("");
+    let tabs = inline.replace("{\"target\"", "{\r\n\t\"target\"").replace("}}}}}", "}\r\n}}}}");
+    for text in [EXAMPLE.to_owned(), inline, tabs] {
+        let environment = name("staging");
+        let environment = if text == EXAMPLE { environment } else { name("prod") };
+        let edited = |text: &str, suspend: Option<&Suspend>| {
+            set_suspend(text, path(), &name("web"), &environment, suspend).unwrap()
+        };
+        let of =
+            |text: &str| parse(text).unwrap().resolve(&name("web"), &environment).unwrap().suspend().cloned();
+        assert_eq!(of(&text), None, "{text}");
+        let suspended = edited(&text, Some(&pause("freeze", Some(until))));
+        assert_eq!(of(&suspended), Some(pause("freeze", Some(until))), "{suspended}");
+        // Another one takes its place, without what only the first one had.
+        let other = edited(&suspended, Some(&pause("fair", None)));
+        assert_eq!(of(&other), Some(pause("fair", None)), "{other}");
+        assert_eq!(edited(&other, Some(&pause("fair", None))), other);
+        assert_eq!(edited(&other, None), text);
+        assert_eq!(edited(&text, None), text);
+    }
+}
+
+#[test]
+fn what_the_state_does_not_name_cannot_be_suspended() {
+    let pause = Suspend { reason: "x".to_owned(), by: "lee".to_owned(), until: None };
+    let set = |app: &str, environment: &str| {
+        set_suspend(EXAMPLE, path(), &name(app), &name(environment), Some(&pause))
+    };
+    assert!(matches!(set("wbe", "prod"), Err(EditError::Unknown(ResolveError::NoApp { .. }))));
+    assert!(matches!(set("web", "nowhere"), Err(EditError::Unknown(ResolveError::NoEnvironment { .. }))));
+    let empty = Suspend { reason: " ".to_owned(), ..pause };
+    let refused = set_suspend(EXAMPLE, path(), &name("web"), &name("prod"), Some(&empty));
+    assert!(matches!(refused, Err(EditError::App(_))), "{refused:?}");
+}

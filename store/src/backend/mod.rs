@@ -9,6 +9,7 @@ mod http;
 mod key;
 #[cfg(test)]
 mod memory;
+mod metered;
 mod mirrored;
 mod runtime;
 mod s3;
@@ -22,6 +23,8 @@ pub use http::{HttpBackend, Patience};
 pub use key::{Key, KeyError};
 #[cfg(test)]
 pub(crate) use memory::MemoryBackend;
+pub use metered::Meter;
+pub(crate) use metered::Metered;
 pub use mirrored::MirroredBackend;
 pub use s3::S3Backend;
 

@@ -62,6 +62,20 @@ pub(super) fn bring(
     })
 }
 
+/// Bytes of packs that hold these contents, as the locators say; of one that no locator knows, its own bytes.
+pub(super) fn stored_bytes(store: &Store, located: &[Located<'_>], wants: &[Want]) -> u64 {
+    let places = places(store, located, &blobs(wants));
+    let mut frames = HashSet::new();
+    let mut unlocated = 0;
+    for want in wants.iter().filter(|want| want.size > 0) {
+        match places.get(&want.blob) {
+            Some(place) => frames.extend(place.frames.iter().map(|frame| (frame.pack, frame.frame))),
+            None => unlocated += want.size,
+        }
+    }
+    frames.iter().map(|(_, frame)| u64::from(frame.stored)).sum::<u64>() + unlocated
+}
+
 /// The empty content is in no pack.
 pub(super) fn keep_empty(
     missing: &mut Vec<Want>,

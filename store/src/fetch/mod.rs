@@ -78,6 +78,19 @@ pub struct FetchReport {
     pub frames: u64,
 }
 
+/// What a fetch would do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Contents that are missing.
+    pub blobs: u64,
+    /// Their bytes, not compressed.
+    pub unpacked: u64,
+    /// Bytes of deltas and packs that would be read for them, compressed.
+    pub moved: u64,
+    /// Layers that would come by a delta.
+    pub deltas: u64,
+}
+
 /// Brings every content of `trees` that `sink` lacks. What arrived stays when it fails, so that the next
 /// try asks only for the rest.
 pub fn blobs(

@@ -13,7 +13,7 @@ use super::ask::{each, find, hint, read_to_end};
 use super::contents::{self, Located, Missing, locators};
 use super::delta::{Delta, DeltaError};
 use super::rounds::{Ask, Known, Way, asks};
-use super::{FetchReport, Progress, Watch, wants};
+use super::{Estimate, FetchReport, Progress, Watch, wants};
 use crate::artifact::{Artifact, Layer};
 use crate::backend::{BackendError, Opened};
 use crate::blob::{BlobSink, BlobSource, Want};
@@ -157,6 +157,24 @@ impl<'a> Session<'a> {
         report.blobs += by_packs.blobs;
         report.frames += by_packs.frames;
         Ok(report)
+    }
+
+    /// What [`contents`](Self::contents) would move, found out without moving it.
+    pub fn estimate(mut self) -> Result<Estimate, StoreError> {
+        let missing = self.missing();
+        let (mut by_deltas, mut deltas, mut came) = (0, 0, HashSet::new());
+        for fetching in &mut self.layers {
+            if let Offer::Open(delta) = &fetching.delta {
+                by_deltas += delta.moves(&fetching.missing);
+                deltas += 1;
+                came.extend(std::mem::take(&mut fetching.missing));
+            }
+        }
+        let rest: Vec<Want> = missing.iter().filter(|want| !came.contains(want)).copied().collect();
+        let store = self.store;
+        let by_packs = contents::stored_bytes(store, &self.located()?, &rest);
+        let unpacked = missing.iter().map(|want| want.size).sum();
+        Ok(Estimate { blobs: missing.len() as u64, unpacked, moved: by_deltas + by_packs, deltas })
     }
 
     /// Deltas are only looked for where something is missing that other hosts may have, too.

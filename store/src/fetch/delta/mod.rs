@@ -7,7 +7,7 @@ mod groups;
 mod keep;
 mod stream;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::sync::atomic::Ordering;
 
@@ -140,6 +140,26 @@ impl<'a> Delta<'a> {
     /// The tree it leads to.
     pub const fn tree(&self) -> &Tree {
         &self.tree
+    }
+
+    /// Bytes of it that bring these contents: its head and trees, and the groups that hold any of them. More
+    /// where a group that is not wanted is cheaper to read over than to leave out.
+    pub(super) fn moves(&self, missing: &[Want]) -> u64 {
+        let missing: HashSet<BlobId> = missing.iter().map(|want| want.blob).collect();
+        let mut at = 0;
+        let spans = self.change.new.iter().filter_map(|(blob, size)| {
+            let begins = at;
+            at += size;
+            (*size > 0 && missing.contains(blob)).then_some((begins, at))
+        });
+        let spans: Vec<(u64, u64)> = spans.collect();
+        let is_wanted = |piece: &&Piece| {
+            let ends = piece.begins + piece.group.new;
+            let first = spans.partition_point(|(_, end)| *end <= piece.begins);
+            spans.get(first).is_some_and(|(begins, _)| *begins < ends)
+        };
+        let groups = self.groups.iter().filter(is_wanted).map(|piece| piece.stored).sum::<u64>();
+        self.stream.moved() + groups
     }
 
     /// Brings every content of the tree that `sink` lacks; `have` has those of the tree it starts from. On an
