@@ -38,6 +38,8 @@ pub struct Managers {
     pub direct: Rc<dyn Manager>,
     /// pm2 of the service account; or why there is none.
     pub pm2: Result<Rc<dyn Manager>, String>,
+    /// The systemd that runs this machine.
+    pub systemd: Rc<dyn Manager>,
 }
 
 /// Bytes of a release's env file.
@@ -141,11 +143,7 @@ impl AppProcesses {
                     message: why.clone(),
                 }),
             },
-            ManagerKind::Systemd => Err(Failure {
-                class: Class::Manager,
-                reason: "ManagerUnknown".to_owned(),
-                message: "this landfall cannot drive systemd yet; set `manager = \"direct\"` or \"pm2\" under [apps.<app>.start] in host.toml".to_owned(),
-            }),
+            ManagerKind::Systemd => Ok(self.service.managers.systemd.as_ref()),
         }
     }
 
@@ -508,9 +506,15 @@ impl AppProcesses {
 
     fn to_adopt(&self, holder: &Holder) -> String {
         let (app, pid) = (&self.service.app, holder.pid);
-        format!(
-            "; if that is the app, started by other means: `landfall adopt {app} --pid {pid}`; else stop it"
-        )
+        match foreign_unit(pid) {
+            Some(unit) => format!(
+                "; it belongs to the systemd unit {unit}: if that is the app, `landfall adopt {app} --pid {pid}` and then \
+                 `systemctl disable {unit}`, with Restart=no in it; else `systemctl disable --now {unit}`"
+            ),
+            None => format!(
+                "; if that is the app, started by other means: `landfall adopt {app} --pid {pid}`; else stop it"
+            ),
+        }
     }
 
     /// Somebody else's process on the app's port may be the app itself, started by other means.
@@ -523,6 +527,11 @@ impl AppProcesses {
         }
         failure
     }
+}
+
+/// The unit of a process, if it is not that of this agent, below which apps live as well.
+pub(crate) fn foreign_unit(pid: u32) -> Option<String> {
+    proc::unit(pid).filter(|unit| proc::unit(std::process::id()).as_ref() != Some(unit))
 }
 
 fn unhealthy(reason: &health::Reason) -> Failure {

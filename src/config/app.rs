@@ -76,11 +76,16 @@ pub struct StartOverride {
 }
 
 impl StartOverride {
-    /// The process as this host runs it.
+    /// The process as this host runs it. How an app says that it is ready is a matter between it and the manager
+    /// that its recipe names: to another one it says nothing.
     #[must_use]
     pub fn apply(&self, start: &StartSpec) -> StartSpec {
+        let manager = self.manager.unwrap_or(start.manager);
+        let is_same = manager == start.manager;
         StartSpec {
-            manager: self.manager.unwrap_or(start.manager),
+            manager,
+            ready: start.ready && is_same,
+            listen_timeout: start.listen_timeout.filter(|_| is_same),
             mode: self.mode.or(start.mode),
             instances: self.instances.unwrap_or(start.instances),
             memory_max: self.memory_max.or(start.memory_max),

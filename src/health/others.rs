@@ -6,8 +6,11 @@ use super::attest::Answerer;
 use super::probe::{Asking, port};
 use super::verify::{Started, answerer};
 use crate::proc::{self, Holder, Stat};
-use crate::spec::HealthSpec;
+use crate::spec::{HealthSpec, ManagerKind, StartSpec};
 use crate::start::ProcessId;
+
+/// Pid of the init system.
+const INIT: u32 = 1;
 
 /// Under pm2: a worker too many, too few or not of this start, or a process left in another release. While
 /// there is one, the next answer may come from it.
@@ -38,14 +41,26 @@ fn left_behind(started: &Started<'_>) -> Option<String> {
 }
 
 /// Whoever else listens on a port that a check asks.
-pub(super) fn port_holders(checks: &[HealthSpec], asking: &Asking<'_>) -> Vec<(u16, Holder)> {
+pub(super) fn port_holders(
+    checks: &[HealthSpec],
+    asking: &Asking<'_>,
+    started: &[Started<'_>],
+) -> Vec<(u16, Holder)> {
     if asking.answerers.is_empty() {
         return Vec::new();
     }
     let own: Vec<u32> = asking.answerers.iter().flat_map(Answerer::processes).map(|id| id.pid).collect();
     let ports: HashSet<u16> = checks.iter().filter_map(|spec| port(spec, asking)).collect();
     let held = ports.into_iter().flat_map(|port| proc::listeners(port).into_iter().map(move |by| (port, by)));
-    held.filter(|(_, holder)| !own.contains(&holder.pid) && !is_pm2(holder)).collect()
+    let for_it = |holder: &Holder| {
+        is_pm2(holder) || started.iter().any(|started| holds_its_socket(holder, &started.launch.spec))
+    };
+    held.filter(|(_, holder)| !own.contains(&holder.pid) && !for_it(holder)).collect()
+}
+
+/// systemd itself listens for an app whose socket it passes on.
+pub(crate) fn holds_its_socket(holder: &Holder, start: &StartSpec) -> bool {
+    holder.pid == INIT && start.manager == ManagerKind::Systemd && start.socket.is_some()
 }
 
 /// Under pm2 cluster the daemon listens for its workers: it is no stranger.

@@ -337,7 +337,7 @@ impl<'a> Driver<'a> {
 
     fn unhealthy(&self, index: usize, why: Unhealthy) -> Verdict {
         let course = self.courses.get(index);
-        let holders = port_holders(self.of.checks, &self.asking);
+        let holders = port_holders(self.of.checks, &self.asking, self.of.started);
         let evidence = Evidence {
             check: course.map(Course::name),
             tries: course.map_or(0, |course| u32::try_from(course.samples.len()).unwrap_or(u32::MAX)),

@@ -11,6 +11,7 @@ pub mod json;
 pub mod next_app;
 pub mod port;
 pub mod process;
+pub mod site;
 pub mod source;
 pub mod tar;
 pub mod tools;

@@ -6,15 +6,17 @@ use std::path::Path;
 use landfall_store::{Artifact, Kind, Name, Store};
 
 use super::examine::{Finding, Patient};
-use super::programs;
+use super::{programs, systemd};
 use crate::config::AppConfig;
 use crate::diff::content;
 use crate::env::{self, EnvError, EnvInput, Layer, LayerKind, Place};
+use crate::health::holds_its_socket;
 use crate::layout::AppDir;
 use crate::preview::Documents;
 use crate::proc;
+use crate::processes::foreign_unit;
 use crate::release::spec_of;
-use crate::spec::{Check, HealthSpec, ReleaseSpec, applies};
+use crate::spec::{Check, HealthSpec, ManagerKind, ReleaseSpec, StartSpec, applies};
 use crate::start::Account;
 use crate::state::Target;
 
@@ -116,6 +118,7 @@ impl App<'_> {
         let dir =
             self.patient.host.root.app(self.name, self.patient.environment, self.config().dir.as_deref());
         found.extend(self.ports(spec, &env, &dir));
+        found.extend(self.systemd(spec));
         found.extend(self.health(spec));
         found.extend(self.user(spec));
         found.extend(self.other_pm2(spec, account.as_ref()));
@@ -195,21 +198,42 @@ impl App<'_> {
         for port in ports {
             let held = proc::listeners(port).into_iter().find(|holder| {
                 let own = holder.cwd.as_ref().is_some_and(|cwd| cwd.starts_with(&releases));
-                !own && !holder.command.starts_with("PM2")
+                let starts = self.starts(spec);
+                let passed = starts.iter().any(|start| holds_its_socket(holder, start));
+                !own && !passed && !holder.command.starts_with("PM2")
             });
             found.push(match held {
                 Some(holder @ proc::Holder { pid, .. }) => Finding::problem(
                     PORT,
                     format!("port {port} is held by {holder}, which landfall did not start"),
-                    format!(
-                        "if that is the app: landfall adopt {} --pid {pid}; else stop it: kill {pid}",
-                        self.name
-                    ),
+                    match foreign_unit(pid) {
+                        Some(unit) => format!(
+                            "if that is the app: landfall adopt {} --pid {pid}, then systemctl disable {unit}; else \
+                             systemctl disable --now {unit}",
+                            self.name
+                        ),
+                        None => format!(
+                            "if that is the app: landfall adopt {} --pid {pid}; else stop it: kill {pid}",
+                            self.name
+                        ),
+                    },
                 ),
                 None => Finding::good(PORT, format!("{port} is free or the app's own")),
             });
         }
         found
+    }
+
+    /// The processes that would run here, as host.toml has them.
+    fn starts(&self, spec: &ReleaseSpec) -> Vec<StartSpec> {
+        let here = spec.start.iter().filter(|start| applies(&start.roles, self.roles()));
+        here.map(|start| self.config().start.apply(start)).collect()
+    }
+
+    /// Whether systemd can be asked to run what it should.
+    fn systemd(&self, spec: &ReleaseSpec) -> Option<Finding> {
+        let wanted = self.starts(spec).iter().any(|start| start.manager == ManagerKind::Systemd);
+        wanted.then(|| systemd::finding(&systemd::look()))
     }
 
     fn health(&self, spec: &ReleaseSpec) -> Option<Finding> {
