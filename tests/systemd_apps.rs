@@ -57,7 +57,7 @@ fn systemd_runs_an_app_from_its_first_deploy_through_a_bad_release_to_a_rollback
 
     site.pack_with("3.0.0", "shell = \"echo cannot; exit 3\"\nmanager = \"systemd\"\n");
     let failed = site.attempt("3.0.0");
-    assert_eq!(failed["result"], "RolledBack", "{failed:#}");
+    assert_eq!(failed["result"], "Reverted", "{failed:#}");
     let message = failed["failure"]["message"].as_str().unwrap();
     assert!(message.contains("exit status 3"), "{message}");
     assert!(site.page().contains("2.0.0"));
@@ -103,7 +103,7 @@ fn an_app_that_never_says_it_is_ready_is_reverted_to_the_one_that_did() {
     assert_eq!(property(&site, "Type"), "notify");
     site.pack_with("2.0.0", &start(""));
     let failed = site.attempt("2.0.0");
-    assert_eq!(failed["result"], "RolledBack", "{failed:#}");
+    assert_eq!(failed["result"], "Reverted", "{failed:#}");
     let message = failed["failure"]["message"].as_str().unwrap();
     assert!(message.contains("did not say within 2s that it is ready"), "{message}");
     site.until_healthy("1.0.0");
@@ -141,7 +141,7 @@ fn with_a_socket_neither_a_deploy_nor_a_revert_drops_a_connection() {
     machine.ok(&INSTALL);
     let port = site.port.number;
     let server = "const server = require('http').createServer((q, r) => { r.setHeader('connection', 'close'); \
-        r.end('{\\\\\"status\\\\\":\\\\\"ok\\\\\"}' + process.env.LANDFALL_RELEASE); }).listen({ fd: 3 }); \
+        r.end('{\\\"status\\\":\\\"ok\\\"}' + process.env.LANDFALL_RELEASE); }).listen({ fd: 3 }); \
         process.on('SIGTERM', () => server.close(() => process.exit(0)));";
     let start = |script: &str| {
         format!(
@@ -173,7 +173,7 @@ fn with_a_socket_neither_a_deploy_nor_a_revert_drops_a_connection() {
     site.until_healthy("2.0.0");
     site.pack_with("3.0.0", &start("process.exit(4)"));
     let failed = site.attempt("3.0.0");
-    assert_eq!(failed["result"], "RolledBack", "{failed:#}");
+    assert_eq!(failed["result"], "Reverted", "{failed:#}");
     assert!(failed["failure"]["message"].as_str().unwrap().contains("exit status 4"), "{failed:#}");
     site.until_healthy("2.0.0");
     stop.store(true, Ordering::Relaxed);
