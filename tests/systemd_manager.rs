@@ -124,12 +124,13 @@ fn no_secret_stands_where_everybody_may_read() {
                 .unwrap();
             String::from_utf8_lossy(&output.stdout).into_owned()
         };
-        let seen = as_nobody(&format!(
-            "cat {SERVICE}; systemctl show --all {UNIT}; systemctl cat {UNIT}; cat /proc/[0-9]*/cmdline; \
+        let seen = systemctl(&["show", "--all", UNIT])
+            + &as_nobody(&format!(
+                "cat {SERVICE}; systemctl show --all {UNIT}; systemctl cat {UNIT}; cat /proc/[0-9]*/cmdline; \
              cat {0}/run/systemd/main/*; cat /proc/{1}/environ",
-            app.root.display(),
-            main_of(&app).pid
-        ));
+                app.root.display(),
+                main_of(&app).pid
+            ));
         assert!(seen.contains("WorkingDirectory="), "{seen}");
         assert!(!seen.contains(SECRET), "{seen}");
         let env = app.root.join("run/systemd/main").join(format!("{}.env", launch.start_id));
@@ -194,6 +195,23 @@ fn a_process_that_dies_is_started_again_within_landfalls_own_budget() {
         start(&app.launch("b", shell("exec sleep 1000"))).unwrap();
         let facts = facts(&app);
         assert_eq!((facts.restarts, facts.gave_up, facts.processes.len()), (0, false, 1));
+    });
+}
+
+#[test]
+fn starts_on_purpose_are_never_one_too_many() {
+    inside(|| {
+        let app = App::new();
+        for _ in 0..9 {
+            start(&app.launch("a", run(&["sleep", "1000"]))).unwrap();
+            assert_eq!((facts(&app).processes.len(), facts(&app).restarts), (1, 0));
+        }
+        // A run of failures neither.
+        for _ in 0..9 {
+            start(&app.launch("b", run(&["./missing"]))).unwrap_err();
+        }
+        start(&app.launch("a", run(&["sleep", "1000"]))).unwrap();
+        stop(&app);
     });
 }
 

@@ -197,7 +197,7 @@ async fn make_way(before: &Asked, launch: &Launch, wanted: &Units) -> Result<(),
     remove(&gone, names.filter(|name| wanted.text(name).is_none())).await
 }
 
-/// Ends units, and forgets how that went. A service whose socket is held may be started again at any moment.
+/// Ends units. A service whose socket is held may be started again at any moment.
 async fn end(slot: &Slot, units: &[String], stop: &StopSpec) -> Result<(), StartError> {
     let running = |unit: &&UnitFacts| unit.activity != Activity::Inactive || unit.queued;
     let before = shown(units).await?;
@@ -206,15 +206,8 @@ async fn end(slot: &Slot, units: &[String], stop: &StopSpec) -> Result<(), Start
         return Ok(());
     }
     must(&with("stop", &up), stop_wait(stop)).await.map_err(down)?;
+    forgive(&up).await?;
     let after = shown(units).await?;
-    let failed: Vec<&str> = after
-        .iter()
-        .filter(|unit| unit.activity == Activity::Failed)
-        .map(|unit| unit.name.as_str())
-        .collect();
-    if !failed.is_empty() {
-        must(&with("reset-failed", &failed), CALL_WAIT).await.map_err(down)?;
-    }
     let ended: Vec<u32> = before.iter().filter_map(|unit| unit.main_pid).collect();
     match after.iter().filter_map(|unit| unit.main_pid).find(|pid| ended.contains(pid)) {
         Some(pid) => Err(StartError::WouldNotDie {
@@ -223,6 +216,16 @@ async fn end(slot: &Slot, units: &[String], stop: &StopSpec) -> Result<(), Start
             waited_ms: u64::try_from(stop_wait(stop).as_millis()).unwrap_or(u64::MAX),
         }),
         None => Ok(()),
+    }
+}
+
+/// Failures and starts so far count no more: what is asked for on purpose is never one restart too many. A unit that
+/// systemd has unloaded meanwhile has nothing to forgive.
+async fn forgive(units: &[&str]) -> Result<(), StartError> {
+    let said = call(&with("reset-failed", units), CALL_WAIT).await.map_err(down)?;
+    match said.ok || said.complaint.contains("not loaded") {
+        true => Ok(()),
+        false => Err(down(format!("`systemctl reset-failed` failed: {}", said.complaint))),
     }
 }
 
