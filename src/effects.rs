@@ -153,6 +153,15 @@ pub trait Processes {
     ) -> Pending<'a, Verdict>;
     /// Hands every process of the release to its manager, and stops those it no longer has.
     fn start<'a>(&'a self, record: &'a ReleaseRecord, attempt: u64) -> Pending<'a, Result<(), Failure>>;
+    /// Hands every process of a release that proved healthy before to its manager, after another has failed: what
+    /// still runs of it beside that one is kept as it is.
+    fn go_back<'a>(&'a self, record: &'a ReleaseRecord, attempt: u64) -> Pending<'a, Result<(), Failure>> {
+        self.start(record, attempt)
+    }
+    /// The last start is proved: ends what served beside it.
+    fn settle<'a>(&'a self) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
     /// Watches this start until it is proved healthy or not.
     fn verify<'a>(
         &'a self,

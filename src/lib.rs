@@ -59,4 +59,5 @@ pub mod switch;
 mod systemd;
 pub mod tail;
 pub mod trust;
+mod unix_name;
 pub mod watch;

@@ -23,11 +23,11 @@ use crate::record::journal::{Class, Failure};
 use crate::record::release::ReleaseRecord;
 use crate::record::sealed::{self, Sealed};
 use crate::spec::{HealthSpec, ManagerKind, StartSpec, applies};
-use crate::start::argv;
 use crate::start::preflight::{Preflight, Tryout, preflight};
 use crate::start::shim::signals;
 use crate::start::strangers::{end, strangers};
 use crate::start::{Account, Launch, Manager, ProcessId, Slot, StartError};
+use crate::start::{argv, listens};
 use crate::state::HealthLimits;
 use crate::step::Runner;
 
@@ -42,6 +42,8 @@ pub struct Managers {
     pub systemd: Rc<dyn Manager>,
 }
 
+/// Environment key of the random id of a start.
+const START_KEY: &str = "LANDFALL_START";
 /// Bytes of a release's env file.
 const ENV_BYTES_MAX: u64 = 4 << 20;
 
@@ -167,7 +169,7 @@ impl AppProcesses {
     fn launch(&self, record: &ReleaseRecord, spec: StartSpec) -> Result<Launch, Failure> {
         let start_id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
         let mut env = self.env(record)?;
-        env.insert("LANDFALL_START".to_owned(), start_id.clone());
+        env.insert(START_KEY.to_owned(), start_id.clone());
         let slot = self.slot(&spec.name);
         Ok(Launch { slot, spec, release_dir: self.release_dir(record).0, env, start_id })
     }
@@ -208,16 +210,51 @@ impl AppProcesses {
     }
 
     async fn start_all(&self, record: &ReleaseRecord) -> Result<(), Failure> {
+        for spec in self.make_way(record).await? {
+            let launch = self.launch(record, spec)?;
+            self.start_one(launch).await?;
+        }
+        Ok(())
+    }
+
+    /// What goes on serving beside the failed release is kept; the rest is started again.
+    async fn keep_or_start_all(&self, record: &ReleaseRecord) -> Result<(), Failure> {
+        for spec in self.make_way(record).await? {
+            let mut launch = self.launch(record, spec)?;
+            match self.manager(launch.spec.manager)?.keep(&launch).await.map_err(refused)? {
+                Some(kept) => {
+                    launch.env.insert(START_KEY.to_owned(), kept.start_id.clone());
+                    launch.start_id = kept.start_id;
+                    self.launches.borrow_mut().push((launch, kept.since_ticks));
+                }
+                None => self.start_one(launch).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends what has no place beside this release. Returns what belongs to it.
+    async fn make_way(&self, record: &ReleaseRecord) -> Result<Vec<StartSpec>, Failure> {
         let starts = self.starts(record);
         self.launches.borrow_mut().clear();
         Adopted::take_over(&self.service.dir).await.map_err(not_taken_over)?;
         self.stop_leftovers(&starts).await?;
-        for spec in starts {
-            let manager = self.manager(spec.manager)?;
-            let launch = self.launch(record, spec)?;
-            let since = proc::now_ticks();
-            manager.start(&launch).await.map_err(refused)?;
-            self.launches.borrow_mut().push((launch, since));
+        Ok(starts)
+    }
+
+    async fn start_one(&self, launch: Launch) -> Result<(), Failure> {
+        let since = proc::now_ticks();
+        self.manager(launch.spec.manager)?.start(&launch).await.map_err(refused)?;
+        self.launches.borrow_mut().push((launch, since));
+        Ok(())
+    }
+
+    /// Ends what served beside the last start of each process.
+    async fn settle_all(&self) -> Result<(), Failure> {
+        let started: Slots = sealed::read(&RealDisk, &self.slots_record()).map_err(host)?.unwrap_or_default();
+        for start in started.processes {
+            let slot = self.slot(&start.name);
+            self.manager(start.manager)?.settle(&slot).await.map_err(refused)?;
         }
         Ok(())
     }
@@ -314,15 +351,26 @@ impl AppProcesses {
             let facts = self.manager(start.manager)?.inspect(&slot).await.map_err(refused)?;
             all = all.and(facts.running(&release_dir, start.instances));
         }
-        match self.others(record).is_empty() {
+        match self.others(record).await?.is_empty() {
             true => Ok(all),
             false => Ok(Running::Elsewhere),
         }
     }
 
     /// Processes of other releases of this app that nobody landfall knows has started.
-    fn others(&self, record: &ReleaseRecord) -> Vec<ProcessId> {
-        strangers(&self.service.dir.releases(), &self.release_dir(record).0, |name| self.commands(name))
+    async fn others(&self, record: &ReleaseRecord) -> Result<Vec<ProcessId>, Failure> {
+        let releases = self.service.dir.releases();
+        let mut found = strangers(&releases, &self.release_dir(record).0, |name| self.commands(name));
+        if found.is_empty() {
+            return Ok(found);
+        }
+        for start in self.starts(record) {
+            let slot = self.slot(&start.name);
+            let facts = self.manager(start.manager)?.inspect(&slot).await.map_err(refused)?;
+            let beside = facts.beside.map(|shim| proc::descendants(shim.pid)).unwrap_or_default();
+            found.retain(|id| beside.iter().all(|known| known.id != *id));
+        }
+        Ok(found)
     }
 
     /// How the processes of a release are started, as far as that can be known now.
@@ -334,7 +382,7 @@ impl AppProcesses {
     }
 
     async fn end_all_others(&self, record: &ReleaseRecord) -> Result<(), Failure> {
-        let others = self.others(record);
+        let others = self.others(record).await?;
         for id in &others {
             let what = proc::Holder::of(*id).map(|holder| holder.to_string());
             tracing::warn!(app = %self.service.app, process = what, "ending a process of another release");
@@ -384,6 +432,7 @@ impl Processes for AppProcesses {
             for start in self.starts(record) {
                 let slot = self.slot(&start.name);
                 self.manager(start.manager)?.ready(&slot).await.map_err(refused)?;
+                listens(&start, &self.env(record)?).map_err(no_address)?;
             }
             self.unobstructed(record)
         })
@@ -404,6 +453,14 @@ impl Processes for AppProcesses {
 
     fn start<'a>(&'a self, record: &'a ReleaseRecord, _: u64) -> Pending<'a, Result<(), Failure>> {
         Box::pin(self.start_all(record))
+    }
+
+    fn go_back<'a>(&'a self, record: &'a ReleaseRecord, _: u64) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(self.keep_or_start_all(record))
+    }
+
+    fn settle<'a>(&'a self) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(self.settle_all())
     }
 
     fn verify<'a>(
@@ -443,6 +500,11 @@ fn host(error: RecordError) -> Failure {
     Failure { class: Class::Host, reason: "RecordFailed".to_owned(), message: error.to_string() }
 }
 
+/// Said before anything is touched.
+fn no_address(message: String) -> Failure {
+    Failure { class: Class::Refused, reason: "SocketInvalid".to_owned(), message }
+}
+
 /// What runs outside landfall goes on; that says nothing of the release.
 fn not_taken_over(error: TakeOverError) -> Failure {
     Failure { class: Class::Manager, reason: "NotTakenOver".to_owned(), message: error.to_string() }
@@ -473,6 +535,7 @@ impl AppProcesses {
         let (env, checks) = (self.env(record)?, self.checks(record));
         let asking = health::Asking {
             answerers: Vec::new(),
+            beside: Vec::new(),
             env: &env,
             release_dir: &self.release_dir(record).0,
             account: self.service.account.as_ref(),

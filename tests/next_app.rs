@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use landfall::recipe::Recipe;
+use landfall::spec::{Check, ManagerKind, Millis, Pm2Mode};
 use serde_json::Value;
 use support::port::Port;
 use support::{Host, http, json, next_app, process, wait};
@@ -29,6 +31,7 @@ fn a_real_app_is_replaced_reverted_and_rolled_back_under_pm2_cluster() {
     let [v1, v2, v3, v4] = &harbour.packed;
 
     harbour.deploy(v1, 0);
+    next_app::shorten_trials(&harbour.host.borrow());
     harbour.assert_serves(v1, "1.0.0", "channel 12");
     harbour.assert_env_is_exactly(
         v1,
@@ -67,6 +70,25 @@ fn a_real_app_is_replaced_reverted_and_rolled_back_under_pm2_cluster() {
     ]);
 
     harbour.assert_the_app_outlives_the_agent();
+    harbour.assert_pm2_has_saved_what_the_script_said();
+    harbour.assert_pm2_brings_it_back_after_a_power_cut(v1);
+}
+
+#[test]
+fn the_recipe_of_the_example_says_what_the_script_said() {
+    let path = support::tools::repository().join("examples/next-app/landfall.toml");
+    let recipe = Recipe::parse(&std::fs::read_to_string(&path).expect("the recipe"), &path).expect("a recipe");
+    let release = recipe.release_spec("1.0.0".parse().expect("a version"));
+    let [start] = &release.start[..] else { panic!("one process: {:?}", release.start) };
+    assert_eq!((start.manager, start.mode, start.instances), (ManagerKind::Pm2, Some(Pm2Mode::Cluster), 2));
+    assert_eq!(start.memory_max, Some(512 << 20));
+    assert_eq!((start.stop.signal.as_str(), start.stop.grace), ("SIGINT", Millis(5_000)));
+    let [health] = &release.health[..] else { panic!("one check: {:?}", release.health) };
+    assert_eq!(health.check, Check::Http("http://127.0.0.1:${PORT}/api/health".to_owned()));
+    assert_eq!(health.body_contains.as_deref(), Some("\"status\":\"ok\""));
+    assert_eq!((health.attempts, health.interval), (30, Millis(2_000)));
+    assert_eq!(release.retain, Some(5));
+    assert!(release.preflight.iter().all(|preflight| preflight.enabled) && !release.preflight.is_empty());
 }
 
 /// The example app on a host, four versions of it packed.
@@ -290,6 +312,45 @@ impl Harbour {
         for pair in history.windows(2) {
             assert_eq!(pair[0]["parent"], pair[1]["entry"]);
         }
+    }
+
+    /// pm2's own words for its workers, in what `pm2 save` wrote.
+    fn assert_pm2_has_saved_what_the_script_said(&self) {
+        let home = self.host.borrow().pm2_homes().remove(0);
+        let dump = std::fs::read_to_string(home.join("dump.pm2")).expect("what pm2 saved");
+        let saved: Value = serde_json::from_str(&dump).expect("JSON");
+        let workers = saved.as_array().expect("a list");
+        assert_eq!(workers.len(), WORKERS, "{saved:#}");
+        for worker in workers {
+            assert_eq!(worker["exec_mode"], "cluster_mode");
+            assert_eq!(worker["max_memory_restart"], 512 << 20);
+            assert_eq!(worker["kill_timeout"], 5_000);
+        }
+    }
+
+    /// As pm2's own unit does it at boot; the agent stays down.
+    fn assert_pm2_brings_it_back_after_a_power_cut(&self, artifact: &str) {
+        let home = self.host.borrow().pm2_homes().remove(0);
+        self.host.borrow_mut().power_cut();
+        assert_eq!(self.workers(), BTreeSet::new());
+        let mut resurrect = self.host.borrow().program("pm2");
+        resurrect.arg("resurrect").env("PM2_HOME", home).stdout(std::process::Stdio::null());
+        assert!(resurrect.status().expect("pm2").success());
+        let answers = || http::get(self.port.number, "/api/health").is_ok_and(|answer| answer.status == 200);
+        wait::wait_until("the app answers again", CHANGE_LIMIT, answers);
+        self.assert_workers_are_of(artifact);
+    }
+
+    #[track_caller]
+    fn assert_workers_are_of(&self, artifact: &str) {
+        let release = self.current();
+        wait::wait_until("every worker works in the release", CHANGE_LIMIT, || {
+            let workers = self.host.borrow().serving(APP, ENVIRONMENT);
+            workers.len() == WORKERS && workers.iter().all(|worker| worker.cwd == release)
+        });
+        let answer = http::get(self.port.number, "/api/env").expect("the env").json();
+        assert_eq!(answer["cwd"], *release.to_string_lossy(), "{answer:#}");
+        assert_eq!(answer["env"]["LANDFALL_ARTIFACT"], artifact);
     }
 
     /// Stopping landfall stops nothing that it started.

@@ -4,16 +4,16 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
 use support::http;
+use support::load::{Connections, Load, Request};
 use support::site::{INSTALL, PATIENCE, Site};
 use support::wait::{wait_for, wait_until};
 
 const UNIT: &str = "landfall-hello..prod..main";
 const SERVICE: &str = "/etc/systemd/system/landfall-hello..prod..main.service";
+
+/// Requests a second.
+const RATE: u32 = 50;
 
 /// The line that the app prints with each start.
 const HELLO: &str = "hello from ";
@@ -142,7 +142,7 @@ fn with_a_socket_neither_a_deploy_nor_a_revert_drops_a_connection() {
     machine.ok(&INSTALL);
     let port = site.port.number;
     let server = "const server = require('http').createServer((q, r) => { r.setHeader('connection', 'close'); \
-        r.end('{\\\"status\\\":\\\"ok\\\"}' + process.env.LANDFALL_RELEASE); }).listen({ fd: 3 }); \
+        r.end(JSON.stringify({ status: 'ok', LANDFALL_RELEASE: process.env.LANDFALL_RELEASE })); }).listen({ fd: 3 }); \
         process.on('SIGTERM', () => server.close(() => process.exit(0)));";
     let start = |script: &str| {
         format!(
@@ -154,23 +154,7 @@ fn with_a_socket_neither_a_deploy_nor_a_revert_drops_a_connection() {
     machine.ok(&["landfall", "install", "--now"]);
     site.until_healthy("1.0.0");
 
-    let stop = Arc::new(AtomicBool::new(false));
-    let loader = {
-        let stop = Arc::clone(&stop);
-        std::thread::spawn(move || {
-            let (mut asked, mut longest, mut failures) = (0_u32, Duration::ZERO, Vec::new());
-            while !stop.load(Ordering::Relaxed) {
-                let begin = Instant::now();
-                match http::get(port, "/") {
-                    Ok(answer) if answer.status == 200 => {}
-                    other => failures.push(format!("{other:?}")),
-                }
-                asked += 1;
-                longest = longest.max(begin.elapsed());
-            }
-            (asked, longest, failures)
-        })
-    };
+    let load = Load::begin(port, "/", RATE, Connections::Fresh);
     site.pack_with("2.0.0", &start(server));
     site.deploy("2.0.0");
     site.until_healthy("2.0.0");
@@ -179,11 +163,17 @@ fn with_a_socket_neither_a_deploy_nor_a_revert_drops_a_connection() {
     assert_eq!(failed["result"], "Reverted", "{failed:#}");
     assert!(failed["failure"]["message"].as_str().unwrap().contains("exit status 4"), "{failed:#}");
     site.until_healthy("2.0.0");
-    stop.store(true, Ordering::Relaxed);
-    let (asked, longest, failures) = loader.join().unwrap();
-    println!("{asked} requests, {} failures, longest {} ms", failures.len(), longest.as_millis());
-    assert!(failures.is_empty(), "{} of {asked} failed: {:?}", failures.len(), failures.first());
-    assert!(asked > 50, "{asked} requests prove little");
+    let requests = load.end();
+    let failed: Vec<&Request> = requests.iter().filter(|request| request.outcome.is_err()).collect();
+    let longest = requests.iter().map(|request| request.took).max().unwrap();
+    println!("{} requests, {} failed, longest {} ms", requests.len(), failed.len(), longest.as_millis());
+    assert!(failed.is_empty(), "{failed:?}");
+    for version in ["1.0.0", "2.0.0"] {
+        assert!(
+            requests.iter().any(|request| request.outcome.as_deref() == Ok(version)),
+            "none of {version}"
+        );
+    }
 }
 
 #[test]

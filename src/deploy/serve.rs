@@ -72,10 +72,19 @@ impl Attempt<'_> {
         {
             self.app.quarantine.write(self.effects.disk, &self.app.dir)?;
         }
+        self.settle().await;
         if let Some(release) = &release {
             self.follow_up(release).await?;
         }
         self.end(Outcome::Healthy, None).await
+    }
+
+    /// Ends what served beside the release until it was proved. What outlives that is found by the next tick, as a
+    /// process of another release.
+    async fn settle(&self) {
+        if let Err(failure) = self.effects.processes.settle().await {
+            warn!(attempt = self.journal.attempt, %failure.message, "what served before still runs");
+        }
     }
 
     /// What follows a verdict and cannot change it.
@@ -156,7 +165,7 @@ impl Attempt<'_> {
         switch::to(self.effects.disk, &self.app.dir, healthy)?;
         reach(Stage::Reverting, Edge::AfterEffect);
         let number = self.journal.attempt;
-        if let Err(failure) = self.effects.processes.start(&record, number).await {
+        if let Err(failure) = self.effects.processes.go_back(&record, number).await {
             return Ok(Err(failure));
         }
         // A revert is never superseded: until it is proved, nothing healthy is known to run.
@@ -169,6 +178,7 @@ impl Attempt<'_> {
                 .await
             {
                 Verdict::Healthy | Verdict::Superseded => {
+                    self.settle().await;
                     keep_across_reboot(self.effects, &record).await;
                     Ok(Outcome::Reverted)
                 }

@@ -1,18 +1,15 @@
 //! A command's side of the door.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::protocol::{Answer, LINE_BYTES_MAX, Letter, Request, VERSION};
+use crate::unix_name::Short;
 
 /// Time for the agent to answer: longer than it gives a caller.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
-/// Bytes of a socket's name on Linux, with the zero at its end.
-const NAME_BYTES_MAX: usize = 108;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -87,29 +84,4 @@ fn speak(socket: &Path, letter: &Letter) -> io::Result<Vec<u8>> {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(answer)
-}
-
-/// A name of a socket that fits into an address: one in a deep directory goes by the directory's descriptor.
-#[derive(Debug)]
-pub(super) struct Short {
-    path: PathBuf,
-    _dir: Option<File>,
-}
-
-impl Short {
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
-        if path.as_os_str().len() < NAME_BYTES_MAX {
-            return Ok(Self { path: path.to_owned(), _dir: None });
-        }
-        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        let dir = File::open(dir)?;
-        let path = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name);
-        Ok(Self { path, _dir: Some(dir) })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
 }

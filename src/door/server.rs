@@ -87,7 +87,7 @@ fn listen(path: &Path) -> io::Result<StdListener> {
 
 /// A name of a socket has 108 bytes at most; the directory is named by its descriptor, however deep it lies.
 fn bind(socket: &OwnedFd, path: &Path) -> io::Result<()> {
-    let short = super::client::Short::of(path)?;
+    let short = crate::unix_name::Short::of(path)?;
     Ok(rustix::net::bind(socket, &SocketAddrUnix::new(short.path())?)?)
 }
 

@@ -36,6 +36,7 @@ impl Answering<'_> {
         let here = Answerer { start_id: String::new(), release_dir: self.dir.to_owned(), since_ticks: 0 };
         let asking = Asking {
             answerers: vec![here],
+            beside: Vec::new(),
             env: self.env,
             release_dir: self.dir,
             account: self.account,

@@ -40,22 +40,24 @@ fn left_behind(started: &Started<'_>) -> Option<String> {
     Some(format!("{} still runs another release", Holder::of(other.id)?))
 }
 
-/// Whoever else listens on a port that a check asks.
+/// Whoever else listens on a port that a check asks. Who shares its socket with this start is no stranger.
 pub(super) fn port_holders(
     checks: &[HealthSpec],
     asking: &Asking<'_>,
-    started: &[Started<'_>],
+    supervisors: &[ProcessId],
 ) -> Vec<(u16, Holder)> {
     if asking.answerers.is_empty() {
         return Vec::new();
     }
-    let own: Vec<u32> = asking.answerers.iter().flat_map(Answerer::processes).map(|id| id.pid).collect();
+    let mut own: Vec<u32> = asking.answerers.iter().flat_map(Answerer::processes).map(|id| id.pid).collect();
+    own.extend(supervisors.iter().map(|id| id.pid));
+    for shim in &asking.beside {
+        own.push(shim.pid);
+        own.extend(proc::descendants(shim.pid).iter().map(|stat| stat.id.pid));
+    }
     let ports: HashSet<u16> = checks.iter().filter_map(|spec| port(spec, asking)).collect();
     let held = ports.into_iter().flat_map(|port| proc::listeners(port).into_iter().map(move |by| (port, by)));
-    let for_it = |holder: &Holder| {
-        is_pm2(holder) || started.iter().any(|started| holds_its_socket(holder, &started.launch.spec))
-    };
-    held.filter(|(_, holder)| !own.contains(&holder.pid) && !for_it(holder)).collect()
+    held.filter(|(_, holder)| !own.contains(&holder.pid) && !is_pm2(holder)).collect()
 }
 
 /// systemd itself listens for an app whose socket it passes on.

@@ -1,5 +1,6 @@
 //! One try of one check.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,14 +12,15 @@ use hyper::client::conn::http1;
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::attest::{Answerer, Holds, START_HEADER, holds, holds_soon, holds_within, objection};
 use super::judge::Outcome;
-use super::limits::{ACCEPT_WAIT, BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
+use super::limits::{ACCEPT_WAIT, BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, NEXT_CONNECTION};
 use crate::env::expand;
+use crate::proc;
 use crate::spec::{Check, HealthSpec};
-use crate::start::{Account, Exit, RunAs};
+use crate::start::{Account, Exit, ProcessId, RunAs};
 use crate::step::{Attached, End, Job, OnAgentDeath, Runner};
 
 /// Who may answer, and in which circumstances it is asked.
@@ -26,11 +28,23 @@ use crate::step::{Attached, End, Job, OnAgentDeath, Runner};
 pub(crate) struct Asking<'a> {
     /// Starts whose answers count; none: anybody's.
     pub(crate) answerers: Vec<Answerer>,
+    /// Supervisors of older starts that accept from the same socket: what their processes answer says nothing.
+    pub(crate) beside: Vec<ProcessId>,
     /// For `${KEY}` in checks and for commands.
     pub(crate) env: &'a BTreeMap<String, String>,
     pub(crate) release_dir: &'a Path,
     pub(crate) account: Option<&'a Account>,
     pub(crate) runner: &'a Runner,
+}
+
+impl Asking<'_> {
+    /// Whether the connection came to an older start on the same socket.
+    fn is_beside(&self, holds: &Holds) -> bool {
+        let Holds::Stranger(holder) = holds else { return false };
+        let below =
+            |shim: &ProcessId| proc::descendants(shim.pid).iter().any(|stat| stat.id.pid == holder.pid);
+        self.beside.iter().any(below)
+    }
 }
 
 /// What one try saw.
@@ -66,21 +80,40 @@ pub(super) fn port(spec: &HealthSpec, of: &Asking<'_>) -> Option<u16> {
 /// Tries a check once, within its timeout.
 pub(super) async fn try_once(spec: &HealthSpec, of: &Asking<'_>) -> Tried {
     let limit = spec.timeout.duration();
+    let passed_over = Cell::new(0u32);
     let tried = async {
-        match &spec.check {
-            Check::Http(url) => http(url, spec.body_contains.as_deref(), of).await,
-            Check::Tcp(address) => tcp(address, limit, of).await,
-            Check::Run(argv) => run(argv, spec, of).await,
+        loop {
+            let tried = match &spec.check {
+                Check::Http(url) => http(url, spec.body_contains.as_deref(), of).await,
+                Check::Tcp(address) => tcp(address, limit, of).await,
+                Check::Run(argv) => run(argv, spec, of).await,
+            };
+            match tried {
+                Ok(Answered::Beside) => passed_over.update(|count| count + 1),
+                Ok(Answered::Tried(tried)) => return tried,
+                Err(why) => return Tried::bad(why),
+            }
+            sleep(NEXT_CONNECTION).await;
         }
     };
-    match timeout(limit, tried).await {
-        Ok(Ok(tried)) => tried,
-        Ok(Err(why)) => Tried::bad(why),
-        Err(_) => Tried::bad(format!("no answer within {limit:?}")),
+    match (timeout(limit, tried).await, passed_over.get()) {
+        (Ok(tried), _) => tried,
+        (Err(_), 0) => Tried::bad(format!("no answer within {limit:?}")),
+        (Err(_), count) => Tried::bad(format!(
+            "no answer of this start within {limit:?}: what serves beside it accepted {count} connections"
+        )),
     }
 }
 
-async fn http(url: &str, wanted: Option<&str>, of: &Asking<'_>) -> Result<Tried, String> {
+/// Who a connection came to.
+enum Answered {
+    /// Somebody whose answer counts, or says what is wrong.
+    Tried(Tried),
+    /// The older start on the same socket: another connection may come to the new one.
+    Beside,
+}
+
+async fn http(url: &str, wanted: Option<&str>, of: &Asking<'_>) -> Result<Answered, String> {
     let expanded = expand(url, of.env).map_err(|error| error.to_string())?;
     let uri: Uri = expanded.parse().map_err(|error| format!("`{url}`: {error}"))?;
     let (host, port) = target(&uri).map_err(|why| format!("`{url}`: {why}"))?;
@@ -88,11 +121,17 @@ async fn http(url: &str, wanted: Option<&str>, of: &Asking<'_>) -> Result<Tried,
     let ends = ends(&stream)?;
     let starts = &of.answerers;
     let early = holds_soon(starts, ends.0, ends.1).await;
-    ask(stream, &uri, async |answer| {
+    if of.is_beside(&early) {
+        return Ok(Answered::Beside);
+    }
+    let late = Cell::new(false);
+    let tried = ask(stream, &uri, async |answer| {
         let attested = attest(starts, answer, early.clone(), ends);
-        judged(answer, wanted, attested).await
+        late.set(attested.as_ref().is_err_and(|holds| of.is_beside(holds)));
+        judged(answer, wanted, attested.err().and_then(|holds| objection(&holds))).await
     })
-    .await
+    .await?;
+    Ok(if late.get() { Answered::Beside } else { Answered::Tried(tried) })
 }
 
 fn target(uri: &Uri) -> Result<(String, u16), String> {
@@ -147,24 +186,26 @@ fn request(uri: &Uri) -> Result<Request<Empty<Bytes>>, String> {
     request.map_err(|error| error.to_string())
 }
 
-/// By header, else by who holds the other end, now or when it was accepted.
+/// By header, else by who holds the other end, now or when it was accepted. An error: who holds it, as far as that
+/// is seen.
 fn attest(
     starts: &[Answerer],
     answer: &Response<Incoming>,
     early: Holds,
     ends: (SocketAddr, SocketAddr),
-) -> Option<String> {
+) -> Result<(), Holds> {
     let named = answer.headers().get(START_HEADER);
     let by_header = |start: &Answerer| {
         !start.start_id.is_empty() && named.is_some_and(|named| named == start.start_id.as_str())
     };
     if starts.is_empty() || starts.iter().any(by_header) {
-        return None;
+        return Ok(());
     }
-    match early {
-        Holds::NotAccepted | Holds::Unseen => objection(&holds(starts, ends.0, ends.1)),
-        seen @ (Holds::ThisStart | Holds::Stranger(_)) => objection(&seen),
-    }
+    let seen = match early {
+        Holds::NotAccepted | Holds::Unseen => holds(starts, ends.0, ends.1),
+        seen @ (Holds::ThisStart | Holds::Stranger(_)) => seen,
+    };
+    if seen == Holds::ThisStart { Ok(()) } else { Err(seen) }
 }
 
 async fn judged(answer: &mut Response<Incoming>, wanted: Option<&str>, stranger: Option<String>) -> Tried {
@@ -199,7 +240,7 @@ async fn read(body: &mut Incoming) -> Vec<u8> {
     bytes
 }
 
-async fn tcp(address: &str, limit: Duration, of: &Asking<'_>) -> Result<Tried, String> {
+async fn tcp(address: &str, limit: Duration, of: &Asking<'_>) -> Result<Answered, String> {
     let expanded = expand(address, of.env).map_err(|error| error.to_string())?;
     let parts = expanded.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
     let (host, port) = parts.ok_or_else(|| format!("`{address}` is not host:port"))?;
@@ -207,14 +248,15 @@ async fn tcp(address: &str, limit: Duration, of: &Asking<'_>) -> Result<Tried, S
     let ends = ends(&stream)?;
     let starts = &of.answerers;
     if starts.is_empty() {
-        return Ok(Tried::from(None));
+        return Ok(Answered::Tried(Tried::from(None)));
     }
     // A little less than the whole, so that the answer says more than "no answer".
     let looking = limit - ACCEPT_WAIT.min(limit / 4);
-    Ok(Tried::from(objection(&holds_within(starts, ends.0, ends.1, looking).await)))
+    let holds = holds_within(starts, ends.0, ends.1, looking).await;
+    Ok(if of.is_beside(&holds) { Answered::Beside } else { Answered::Tried(Tried::from(objection(&holds))) })
 }
 
-async fn run(argv: &[String], spec: &HealthSpec, of: &Asking<'_>) -> Result<Tried, String> {
+async fn run(argv: &[String], spec: &HealthSpec, of: &Asking<'_>) -> Result<Answered, String> {
     let argv: Result<_, _> = argv.iter().map(|part| expand(part, of.env)).collect();
     let job = Job {
         argv: argv.map_err(|error| error.to_string())?,
@@ -226,6 +268,7 @@ async fn run(argv: &[String], spec: &HealthSpec, of: &Asking<'_>) -> Result<Trie
         grace: crate::spec::Millis(0),
         log: None,
         on_agent_death: OnAgentDeath::End,
+        listen: None,
     };
     let mut attached = Attached::begin(of.runner, &job).await.map_err(|error| error.to_string())?;
     let report = attached.wait().await.map_err(|error| error.to_string())?;
@@ -237,5 +280,5 @@ async fn run(argv: &[String], spec: &HealthSpec, of: &Asking<'_>) -> Result<Trie
         End::TimedOut | End::Stopped => Some("the check did not end in time".to_owned()),
         End::NotStarted(why) => Some(why),
     };
-    Ok(Tried { body, ..Tried::from(objection) })
+    Ok(Answered::Tried(Tried { body, ..Tried::from(objection) }))
 }

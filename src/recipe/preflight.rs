@@ -41,9 +41,10 @@ fn port_env(value: &Value<'_>) -> Result<String, Problem> {
 }
 
 /// Every process that pm2 runs as a cluster is tried first unless the recipe says otherwise: a reload into
-/// a release that does not start would leave no worker at all.
+/// a release that does not start would leave no worker at all. So is one that is given a socket: it accepts
+/// connections from its first moment on.
 pub(super) fn with_defaults(mut preflight: Vec<PreflightSpec>, start: &[StartSpec]) -> Vec<PreflightSpec> {
-    for process in start.iter().filter(|process| is_cluster(process)) {
+    for process in start.iter().filter(|process| is_cluster(process) || shares_a_socket(process)) {
         if preflight.iter().all(|tried| tried.name != process.name) {
             preflight.push(by_default(process));
         }
@@ -53,6 +54,10 @@ pub(super) fn with_defaults(mut preflight: Vec<PreflightSpec>, start: &[StartSpe
 
 fn is_cluster(process: &StartSpec) -> bool {
     process.manager == ManagerKind::Pm2 && pm2_mode(process) == Pm2Mode::Cluster
+}
+
+fn shares_a_socket(process: &StartSpec) -> bool {
+    process.manager == ManagerKind::Direct && process.socket.is_some()
 }
 
 fn by_default(process: &StartSpec) -> PreflightSpec {

@@ -1,6 +1,7 @@
 //! From a recipe's command to what is executed.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Account;
 use crate::env::{EnvError, expand};
-use crate::spec::Command;
+use crate::spec::{Command, StartSpec};
 
 /// The argument list of a command: `${KEY}` is expanded in argument lists; a shell line goes to the shell
 /// as it is, which expands it itself.
@@ -18,6 +19,16 @@ pub fn argv(command: &Command, env: &BTreeMap<String, String>) -> Result<Vec<Str
     match command {
         Command::Run(list) => list.iter().map(|part| expand(part, env)).collect(),
         Command::Shell(line) => Ok(["/bin/sh", "-c", line].map(str::to_owned).to_vec()),
+    }
+}
+
+/// The address of the listening socket that a process is given, if it is given one.
+pub fn listens(spec: &StartSpec, env: &BTreeMap<String, String>) -> Result<Option<SocketAddr>, String> {
+    let Some(text) = &spec.socket else { return Ok(None) };
+    let address = expand(text, env).map_err(|error| error.to_string())?;
+    match address.parse::<SocketAddr>() {
+        Ok(known) if known.port() != 0 => Ok(Some(known)),
+        _ => Err(format!("`{address}` (socket = \"{text}\") is not an address and port to listen on")),
     }
 }
 

@@ -2,28 +2,30 @@
 //!
 //! Guarantees: an agent that ends, is killed or is replaced restarts nothing; a stop ends every process that
 //! was started, also those that left their group or session; a second start of one `start_id` is none.
-//! Without a passed socket a start is stop, then start.
+//! Without a passed socket a start is stop, then start. With one, the new start stands beside the old on the same
+//! socket until one of them is settled on, see [`seats`].
+
+mod end;
+mod seats;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{ChildStdout, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::command::argv;
+use self::end::end;
+use self::seats::{Seat, Seats, files, record};
+use super::command::{argv, listens};
 use super::shim::SUBCOMMAND;
-use super::shim::family::signal_group;
-use super::shim::limits::{
-    ANSWER_WAIT, KILL_WAIT, LOOK_AGAIN, LOOK_AGAIN_MAX, ORDER_BYTES_MAX, SHIM_STOP_WAIT,
-};
-use super::shim::order::{Answer, Order, RECORD_FORMAT, Record, SlotFiles, StopOrder};
+use super::shim::limits::{ANSWER_WAIT, ORDER_BYTES_MAX};
+use super::shim::order::{Answer, Listen, Order, RECORD_FORMAT, Record, SlotFiles, StopOrder};
 use super::shim::signals::named;
-use super::{Launch, Manager, ProcessId, Slot, SlotFacts, StartError, durable};
+use super::{Kept, Launch, Manager, Slot, SlotFacts, StartError, durable};
 use crate::pending::Pending;
+use crate::plan::Running;
 use crate::proc;
 use crate::spec::StopSpec;
 
@@ -47,16 +49,35 @@ impl Direct {
     }
 
     async fn start(&self, launch: &Launch) -> Result<(), StartError> {
-        let order = order(launch)?;
-        let files = files(&launch.slot);
-        let record = read_record(&files)?;
-        if record.as_ref().is_some_and(|record| is_this_start(record, launch)) {
+        let slot = &launch.slot;
+        let mut order = order(launch)?;
+        let seats = Seats::read(slot)?;
+        if record(slot, seats.newest())?.is_some_and(|record| is_this_start(&record, launch)) {
             return Ok(());
         }
-        if let Some(record) = record {
-            end(&launch.slot, &files, &record, &record.stop).await?;
-        }
-        write_order(&launch.slot, &files, &order)?;
+        clear(slot, seats.serving.other()).await?;
+        let serving = record(slot, seats.serving)?;
+        let seat = match (serving, &mut order.listen) {
+            (Some(serving), Some(listen)) if can_stay(&serving) => {
+                listen.from =
+                    (serving.listens == Some(listen.address)).then(|| files(slot, seats.serving).socket());
+                let trial = seats.serving.other();
+                Seats { serving: seats.serving, trial: Some(trial) }.write(slot)?;
+                trial
+            }
+            (serving, _) => {
+                Seats::only(seats.serving).write(slot)?;
+                if let Some(serving) = serving {
+                    end(slot, &files(slot, seats.serving), &serving, &serving.stop).await?;
+                }
+                seats.serving
+            }
+        };
+        self.launch(launch, &files(slot, seat), &order).await
+    }
+
+    async fn launch(&self, launch: &Launch, files: &SlotFiles, order: &Order) -> Result<(), StartError> {
+        write_order(&launch.slot, files, order)?;
         let answer = self.launch_shim(&files.dir).await;
         // An unread order must not stay: it holds the environment.
         let _ = std::fs::remove_file(files.launch());
@@ -93,14 +114,49 @@ impl Manager for Direct {
     }
 
     fn inspect<'a>(&'a self, slot: &'a Slot) -> Pending<'a, Result<SlotFacts, StartError>> {
-        Box::pin(async move { Ok(read_record(&files(slot))?.map(facts).unwrap_or_default()) })
+        Box::pin(async move {
+            let seats = Seats::read(slot)?;
+            let newest = record(slot, seats.newest())?.map(facts).unwrap_or_default();
+            let beside = match seats.trial {
+                Some(_) => record(slot, seats.serving)?.and_then(|record| facts(record).supervisor),
+                None => None,
+            };
+            Ok(SlotFacts { beside, ..newest })
+        })
+    }
+
+    fn keep<'a>(&'a self, launch: &'a Launch) -> Pending<'a, Result<Option<Kept>, StartError>> {
+        Box::pin(async move {
+            let slot = &launch.slot;
+            let seats = Seats::read(slot)?;
+            let Some(serving) = record(slot, seats.serving)?.filter(can_stay) else { return Ok(None) };
+            let (start_id, since_ticks) = (serving.start_id.clone(), serving.shim.started_ticks);
+            if facts(serving).running(&launch.release_dir, launch.spec.instances) != Running::Yes {
+                return Ok(None);
+            }
+            Seats::only(seats.serving).write(slot)?;
+            clear(slot, seats.serving.other()).await?;
+            Ok(Some(Kept { start_id, since_ticks }))
+        })
+    }
+
+    fn settle<'a>(&'a self, slot: &'a Slot) -> Pending<'a, Result<(), StartError>> {
+        Box::pin(async move {
+            let serving = Seats::read(slot)?.newest();
+            Seats::only(serving).write(slot)?;
+            clear(slot, serving.other()).await
+        })
     }
 
     fn stop<'a>(&'a self, slot: &'a Slot, stop: &'a StopSpec) -> Pending<'a, Result<(), StartError>> {
         Box::pin(async move {
-            let files = files(slot);
-            match read_record(&files)? {
-                Some(record) => end(slot, &files, &record, &stop_order(stop, &record.stop)).await,
+            let serving = Seats::read(slot)?.serving;
+            clear(slot, serving.other()).await?;
+            Seats::only(serving).write(slot)?;
+            match record(slot, serving)? {
+                Some(record) => {
+                    end(slot, &files(slot, serving), &record, &stop_order(stop, &record.stop)).await
+                }
                 None => Ok(()),
             }
         })
@@ -120,8 +176,18 @@ async fn first_line(pipe: Option<ChildStdout>) -> String {
     line
 }
 
-fn files(slot: &Slot) -> SlotFiles {
-    SlotFiles::new(&slot.run_dir, &slot.process)
+/// Whether this start may go on serving while another is tried on its socket: its shim can hand that over.
+fn can_stay(serving: &Record) -> bool {
+    serving.listens.is_some() && serving.is_of_this_boot() && proc::is_alive(serving.shim)
+}
+
+/// Ends whatever is in a seat that is not to serve, as it was to be stopped when it was started.
+async fn clear(slot: &Slot, seat: Seat) -> Result<(), StartError> {
+    let files = files(slot, seat);
+    let Some(record) = read_record(&files)? else { return Ok(()) };
+    end(slot, &files, &record, &record.stop).await?;
+    remove_if_there(&files.socket())?;
+    remove_if_there(&files.record())
 }
 
 fn order(launch: &Launch) -> Result<Order, StartError> {
@@ -140,6 +206,9 @@ fn order(launch: &Launch) -> Result<Order, StartError> {
             argv: launch.spec.stop.command.as_ref().map(argv).transpose()?,
         },
         log: launch.slot.log_path(),
+        listen: listens(&launch.spec, &launch.env)
+            .map_err(|why| refused(launch, why))?
+            .map(|address| Listen { address, name: launch.slot.process.to_string(), from: None }),
     })
 }
 
@@ -208,6 +277,7 @@ fn facts(record: Record) -> SlotFacts {
         last_exit: record.last_exit,
         // Whatever it was that kept killing the app, a reboot is a new beginning.
         gave_up: now && record.gave_up,
+        beside: None,
     }
 }
 
@@ -217,93 +287,5 @@ fn stop_order(stop: &StopSpec, recorded: &StopOrder) -> StopOrder {
         signal: stop.signal.clone(),
         grace: stop.grace,
         argv: stop.command.as_ref().and(recorded.argv.clone()),
-    }
-}
-
-async fn end(slot: &Slot, files: &SlotFiles, record: &Record, stop: &StopOrder) -> Result<(), StartError> {
-    // Processes of another boot are gone, and their numbers belong to strangers now.
-    if !record.is_of_this_boot() {
-        return Ok(());
-    }
-    end_shim(files, record, stop).await?;
-    // Only when the shim was killed is there anything left: it ends all it has before it ends itself.
-    end_orphans(slot, record, stop).await
-}
-
-async fn end_shim(files: &SlotFiles, record: &Record, stop: &StopOrder) -> Result<(), StartError> {
-    if !proc::is_alive(record.shim) {
-        return Ok(());
-    }
-    // Without a stop file (a full disk) the shim stops as it was told at its start.
-    let _ = durable::write_json(&files.stop(), 0o600, stop);
-    proc::signal(record.shim, Signal::TERM);
-    if !proc::exited_within(record.shim, stop.grace.duration() + SHIM_STOP_WAIT).await {
-        proc::signal(record.shim, Signal::KILL);
-        proc::exited_within(record.shim, KILL_WAIT).await;
-    }
-    remove_if_there(&files.stop())
-}
-
-/// Ends what a killed shim left: known by the recorded identities, by their groups, by the shim's session,
-/// and by the start's random id in their environment.
-async fn end_orphans(slot: &Slot, record: &Record, stop: &StopOrder) -> Result<(), StartError> {
-    let left = orphans(record);
-    if left.is_empty() {
-        return Ok(());
-    }
-    let signal = named(&stop.signal).unwrap_or(Signal::TERM);
-    for main in record.processes.iter().filter(|id| proc::is_alive(**id)) {
-        signal_group(main.pid, signal);
-    }
-    let left = outlived(left, record, stop.grace.duration(), |_| ()).await;
-    let kill = |id| {
-        proc::signal(id, Signal::KILL);
-    };
-    match outlived(left, record, KILL_WAIT, kill).await.first() {
-        Some(id) => Err(would_not_die(slot, id.pid)),
-        None => Ok(()),
-    }
-}
-
-fn orphans(record: &Record) -> Vec<ProcessId> {
-    let mut found = proc::started_with("LANDFALL_START", &record.start_id);
-    found.extend(proc::session(record.shim.pid).into_iter().map(|stat| stat.id));
-    for main in record.processes.iter().filter(|id| proc::is_alive(**id)) {
-        found.push(*main);
-        found.extend(proc::group(main.pid).into_iter().map(|stat| stat.id));
-        let below = proc::descendants(main.pid).into_iter();
-        found.extend(below.filter(proc::Stat::is_live).map(|stat| stat.id));
-    }
-    found.sort_unstable_by_key(|id| id.pid);
-    found.dedup();
-    found
-}
-
-/// Those that still live when the time is up, newcomers included; `each` is done to them at every look.
-async fn outlived(
-    mut known: Vec<ProcessId>,
-    record: &Record,
-    limit: Duration,
-    each: impl Fn(ProcessId),
-) -> Vec<ProcessId> {
-    let deadline = Instant::now() + limit;
-    let mut pause = LOOK_AGAIN;
-    loop {
-        known.extend(orphans(record));
-        known.retain(|id| proc::is_alive(*id));
-        if known.is_empty() || Instant::now() >= deadline {
-            return known;
-        }
-        known.iter().copied().for_each(&each);
-        sleep(pause).await;
-        pause = (pause * 2).min(LOOK_AGAIN_MAX);
-    }
-}
-
-fn would_not_die(slot: &Slot, pid: u32) -> StartError {
-    StartError::WouldNotDie {
-        process: slot.process.clone(),
-        pid,
-        waited_ms: u64::try_from(KILL_WAIT.as_millis()).unwrap_or(u64::MAX),
     }
 }

@@ -22,8 +22,8 @@ use crate::pending::Pending;
 use crate::plan::Running;
 use crate::spec::{StartSpec, StopSpec};
 
-pub use command::argv;
 pub(crate) use command::{RunAs, prepare};
+pub use command::{argv, listens};
 
 /// The account a process runs as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +119,17 @@ pub struct SlotFacts {
     pub returns: bool,
     /// The manager has stopped trying (restart budget used up, pm2 `errored`).
     pub gave_up: bool,
+    /// The supervisor of an older start that goes on serving, on the same socket, until this one is proved.
+    pub beside: Option<ProcessId>,
+}
+
+/// An older start that goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its own random id.
+    pub start_id: String,
+    /// No process of it is older.
+    pub since_ticks: u64,
 }
 
 impl SlotFacts {
@@ -187,12 +198,24 @@ pub trait Manager {
     /// Whether the manager works at all. Changes nothing that runs.
     fn ready<'a>(&'a self, slot: &'a Slot) -> Pending<'a, Result<(), StartError>>;
 
-    /// Replaces whatever runs in the slot by this launch. Returns when the manager has done its part;
+    /// Replaces whatever runs in the slot by this launch, or puts it beside what serves until it is settled, where
+    /// both can be given one listening socket. Returns when the manager has done its part;
     /// whether the release works is not its to say. Starting the same `start_id` twice is one start.
     fn start<'a>(&'a self, launch: &'a Launch) -> Pending<'a, Result<(), StartError>>;
 
     /// What is seen of the slot now. A slot never started is `SlotFacts::default()`.
     fn inspect<'a>(&'a self, slot: &'a Slot) -> Pending<'a, Result<SlotFacts, StartError>>;
+
+    /// Goes back from the last start to the one that serves beside it, if that runs this launch's release, whole:
+    /// it is not started again. None: there is no such one, and nothing was done.
+    fn keep<'a>(&'a self, _: &'a Launch) -> Pending<'a, Result<Option<Kept>, StartError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// The last start is proved: what served beside it ends.
+    fn settle<'a>(&'a self, _: &'a Slot) -> Pending<'a, Result<(), StartError>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Ends every process of the slot, by the identity recorded when it was started, the whole group, with
     /// the kill behind the grace. A slot that does not run is a success.

@@ -237,6 +237,7 @@ impl Pm2 {
             restarts: u32::try_from(newcomers).unwrap_or(u32::MAX),
             last_exit: words.last_exit,
             gave_up,
+            beside: None,
         })
     }
 

@@ -1,15 +1,17 @@
 //! A trial run of one process of a release on a port of its own, before anything that runs is touched.
 //!
 //! The process has the release as its directory, the same environment but for the port and
-//! `LANDFALL_PREFLIGHT=1`, and no manager: whatever it starts ends with it.
+//! `LANDFALL_PREFLIGHT=1`, and no manager: whatever it starts ends with it. One that is given a listening socket
+//! is given another one here, on that port.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Account, argv};
+use super::shim::order::Listen;
+use super::{Account, argv, listens};
 use crate::env::EnvError;
 use crate::health::{Answerer, Asking, Trial, try_out};
 use crate::proc;
@@ -33,7 +35,8 @@ pub struct Preflight<'a> {
     pub env: &'a BTreeMap<String, String>,
     /// The account it runs as; none: landfall's own.
     pub account: Option<&'a Account>,
-    /// The checks that apply; those that do not name the port are left out (they would ask what runs now).
+    /// The checks that apply; those that name neither the port's key nor the port of its socket are left out (they
+    /// would ask what runs now).
     pub checks: &'a [HealthSpec],
     /// Runs it.
     pub runner: &'a Runner,
@@ -80,16 +83,22 @@ pub enum PreflightError {
     /// A `${KEY}` of the command.
     #[error(transparent)]
     Missing(#[from] EnvError),
+    /// The address of its socket.
+    #[error("{0}")]
+    NoAddress(String),
 }
 
 /// Tries a release. Bounded by its checks' budgets and the grace of its stop.
 pub async fn preflight(of: &Preflight<'_>, stop_early: impl Fn() -> bool) -> Result<Tryout, PreflightError> {
-    let port = free_port().map_err(PreflightError::NoPort)?;
+    let socket = listens(of.spec, of.env).map_err(PreflightError::NoAddress)?;
+    let port = free_port(socket).map_err(PreflightError::NoPort)?;
     let env = environment(of, port);
     let since_ticks = proc::now_ticks();
-    let mut attached = Attached::begin(of.runner, &job(of, &env)?).await?;
+    let beside = socket.map(|socket| SocketAddr::new(socket.ip(), port));
+    let mut attached = Attached::begin(of.runner, &job(of, &env, beside)?).await?;
     let asking = asking(of, &env, since_ticks);
-    let checks = checks_of_port(of);
+    let checks = aimed(of, socket, port);
+    let checks: Vec<&HealthSpec> = checks.iter().collect();
     let trial = tokio::select! {
         trial = try_out(&asking, &checks, stop_early) => trial,
         report = attached.wait() => {
@@ -139,8 +148,9 @@ fn ended(end: End) -> String {
 }
 
 /// Asked of the kernel and given back: the app binds it a moment later.
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+fn free_port(socket: Option<SocketAddr>) -> std::io::Result<u16> {
+    let ip = socket.map_or(Ipv4Addr::LOCALHOST.into(), |socket| socket.ip());
+    Ok(TcpListener::bind((ip, 0))?.local_addr()?.port())
 }
 
 fn environment(of: &Preflight<'_>, port: u16) -> BTreeMap<String, String> {
@@ -150,7 +160,12 @@ fn environment(of: &Preflight<'_>, port: u16) -> BTreeMap<String, String> {
     env
 }
 
-fn job(of: &Preflight<'_>, env: &BTreeMap<String, String>) -> Result<Job, EnvError> {
+fn job(
+    of: &Preflight<'_>,
+    env: &BTreeMap<String, String>,
+    socket: Option<SocketAddr>,
+) -> Result<Job, EnvError> {
+    let listen = |address| Listen { address, name: of.spec.name.to_string(), from: None };
     Ok(Job {
         argv: command(of, env)?,
         dir: of.release_dir.to_owned(),
@@ -161,6 +176,7 @@ fn job(of: &Preflight<'_>, env: &BTreeMap<String, String>) -> Result<Job, EnvErr
         grace: of.spec.stop.grace,
         log: None,
         on_agent_death: OnAgentDeath::End,
+        listen: socket.map(listen),
     })
 }
 
@@ -188,14 +204,33 @@ fn bound(checks: &[HealthSpec]) -> u64 {
 /// For scheduling on a loaded host.
 const EXTRA_MS: u64 = 60_000;
 
-/// Checks that ask elsewhere would ask what runs now.
-fn checks_of_port<'a>(of: &Preflight<'a>) -> Vec<&'a HealthSpec> {
-    let key = format!("${{{}}}", of.port_env);
-    let asks = |spec: &&HealthSpec| match &spec.check {
-        Check::Http(text) | Check::Tcp(text) => text.contains(&key),
-        Check::Run(argv) => argv.iter().any(|part| part.contains(&key)),
+/// The checks as they ask the side port. Those that ask elsewhere would ask what runs now.
+fn aimed(of: &Preflight<'_>, socket: Option<SocketAddr>, port: u16) -> Vec<HealthSpec> {
+    let by_key = format!("${{{}}}", of.port_env);
+    let fixed = socket.map(|socket| format!(":{}", socket.port()));
+    let here = |text: &String| match &fixed {
+        _ if text.contains(&by_key) => Some(text.clone()),
+        Some(fixed) => at_port(text, fixed, port),
+        None => None,
     };
-    of.checks.iter().filter(|spec| !spec.advisory).filter(asks).collect()
+    let aim = |spec: &HealthSpec| {
+        let check = match &spec.check {
+            Check::Http(url) => Check::Http(here(url)?),
+            Check::Tcp(address) => Check::Tcp(here(address)?),
+            Check::Run(argv) => {
+                Check::Run(argv.iter().any(|part| part.contains(&by_key)).then(|| argv.clone())?)
+            }
+        };
+        Some(HealthSpec { check, ..spec.clone() })
+    };
+    of.checks.iter().filter(|spec| !spec.advisory).filter_map(aim).collect()
+}
+
+/// An address with this port, written out, with the side port in its place.
+fn at_port(text: &str, fixed: &str, port: u16) -> Option<String> {
+    let (before, after) = text.split_once(fixed)?;
+    let whole = after.chars().next().is_none_or(|next| !next.is_ascii_digit());
+    whole.then(|| format!("{before}:{port}{after}"))
 }
 
 fn asking<'a>(of: &Preflight<'a>, env: &'a BTreeMap<String, String>, since_ticks: u64) -> Asking<'a> {
@@ -206,6 +241,7 @@ fn asking<'a>(of: &Preflight<'a>, env: &'a BTreeMap<String, String>, since_ticks
     };
     Asking {
         answerers: vec![answerer],
+        beside: Vec::new(),
         env,
         release_dir: of.release_dir,
         account: of.account,

@@ -320,6 +320,7 @@ fn facts(asked: &Asked, units: &[UnitFacts]) -> SlotFacts {
         restarts: units.iter().map(|unit| unit.restarts).sum(),
         last_exit: units.iter().find_map(|unit| unit.last_exit),
         gave_up,
+        beside: None,
     }
 }
 

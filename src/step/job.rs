@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::spec::Millis;
 use crate::start::Exit;
 use crate::start::RunAs;
+use crate::start::shim::order::Listen;
 
 /// One command to run.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub(crate) struct Job {
     /// None: only the last lines are kept, for the report.
     pub(crate) log: Option<PathBuf>,
     pub(crate) on_agent_death: OnAgentDeath,
+    /// A listening socket it is given.
+    pub(crate) listen: Option<Listen>,
 }
 
 /// What becomes of the command when nobody holds the runner's input open any more.

@@ -153,6 +153,7 @@ fn job(run: &Run<'_>, argv: Vec<String>) -> Job {
             StepKind::Migrate => OnAgentDeath::Finish,
             StepKind::Prepare | StepKind::After => OnAgentDeath::End,
         },
+        listen: None,
     }
 }
 

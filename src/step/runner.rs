@@ -22,7 +22,7 @@ use crate::start::prepare;
 use crate::start::shim::family::Family;
 use crate::start::shim::limits::DRAIN_WAIT;
 use crate::start::shim::pump::pump;
-use crate::start::shim::signals;
+use crate::start::shim::{signals, socket};
 
 /// Reads a job, runs it, reports.
 pub(crate) fn main() -> io::Result<()> {
@@ -98,7 +98,11 @@ fn why_not(job: &Job, error: &io::Error) -> String {
 type Started = (u32, Vec<JoinHandle<()>>);
 
 fn spawn(job: &Job, family: &Family, capture: &Rc<RefCell<Capture>>) -> io::Result<Started> {
-    let mut command = prepare(&job.argv, &job.dir, &job.env, job.run_as);
+    let Job { argv, dir, env, run_as, .. } = job;
+    let mut command = match &job.listen {
+        Some(listen) => socket::passing(&socket::obtain(listen)?, &listen.name, argv, dir, env, *run_as)?,
+        None => prepare(argv, dir, env, *run_as),
+    };
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = family.spawn(&mut command)?;
     let out = child.stdout.take().map(OwnedFd::from);

@@ -23,6 +23,8 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 pub struct App {
     dir: tempfile::TempDir,
     pub root: PathBuf,
+    /// Where managers keep their records.
+    pub run_dir: PathBuf,
 }
 
 impl App {
@@ -32,7 +34,8 @@ impl App {
         for name in ["releases/a", "releases/b", "run", "logs"] {
             std::fs::create_dir_all(root.join(name)).unwrap();
         }
-        Self { dir, root }
+        let run_dir = root.join("run");
+        Self { dir, root, run_dir }
     }
 
     pub fn release(&self, name: &str) -> PathBuf {
@@ -44,7 +47,7 @@ impl App {
             app: "web".parse().unwrap(),
             environment: "prod".parse().unwrap(),
             process: "main".parse().unwrap(),
-            run_dir: self.root.join("run"),
+            run_dir: self.run_dir.clone(),
             logs_dir: self.root.join("logs"),
             releases_dir: self.root.join("releases"),
             current: self.root.join("current"),

@@ -79,3 +79,19 @@ fn take(work: &Path, into: &Path) {
         tools::run(work, "cp", &[how, part, &into.join(part).to_string_lossy()]);
     }
 }
+
+/// Limits the live health check to 10 s for tests, in the state, where an operator would: the recipe of the example
+/// gives a broken release the whole minute of the script it replaces. The app must be in the state already.
+pub fn shorten_trials(host: &super::Host) {
+    let state = host.state();
+    let text = std::fs::read_to_string(&state).expect("the state");
+    let mut document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    document["apps"]["harbour"]["environments"]["prod"]["health"] =
+        serde_json::json!({"attempts": 10, "interval": "1s"});
+    let new = state.with_extension("new");
+    std::fs::write(&new, format!("{document:#}\n")).expect("a new state");
+    std::fs::rename(new, &state).expect("the state");
+    let mut commit = host.program("git");
+    commit.args(["commit", "--quiet", "--all", "--message", "Shorter trials"]);
+    assert!(commit.current_dir(state.parent().expect("a directory")).status().expect("git").success());
+}

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ecosystem::Entry;
+use crate::spec::Millis;
 use crate::start::command::RunAs;
 use crate::start::shim::limits::ORDER_BYTES_MAX;
 use crate::start::shim::log::make_for_another;
@@ -104,12 +105,18 @@ impl Asked {
     }
 }
 
+/// Longest time for which a worker that is to stop goes on answering on kept-alive connections: clients that are
+/// at work send their next request well within it. Half of the grace stays for the app itself.
+const DRAIN_MAX: Millis = Millis(2_000);
+
 /// What the launcher reads at each spawn.
 #[derive(Debug, Serialize)]
 struct LauncherOrder<'a> {
     current: &'a Path,
     release: &'a Path,
     signal: &'a str,
+    /// How long a worker's kept-alive connections are given to end before the app is told to stop.
+    drain_ms: u64,
     log: PathBuf,
     set: BTreeMap<&'a String, &'a String>,
     unset: Vec<String>,
@@ -124,6 +131,7 @@ fn order<'a>(launch: &'a Launch, entry: &'a Entry) -> LauncherOrder<'a> {
         current: &launch.slot.current,
         release: &launch.release_dir,
         signal: &launch.spec.stop.signal,
+        drain_ms: (launch.spec.stop.grace.0 / 2).min(DRAIN_MAX.0),
         log: launch.slot.log_path(),
         set: launch.env.iter().filter(differs).collect(),
         unset: own.keys().filter(|key| !launch.env.contains_key(*key)).cloned().collect(),

@@ -40,7 +40,12 @@ function environment() {
 
 function loadEntry() {
   replaceEnvironment();
-  answerToStopSignal((signal) => process.kill(process.pid, signal));
+  if (require('node:cluster').isWorker) {
+    drainBeforeStopping();
+  } else if (order.signal !== 'SIGINT') {
+    // pm2 always sends SIGINT first; an app may want another signal.
+    process.on('SIGINT', () => process.kill(process.pid, order.signal));
+  }
   const entry = require.resolve(path.resolve(release, order.entry));
   process.argv = [process.argv[0], entry, ...order.args];
   if (isModule(entry)) {
@@ -69,9 +74,60 @@ function replaceEnvironment() {
   if (instance !== undefined) process.env.NODE_APP_INSTANCE = instance;
 }
 
-/** pm2 always sends SIGINT first; an app may want another signal. */
-function answerToStopSignal(send) {
-  if (order.signal !== 'SIGINT') process.on('SIGINT', () => send(order.signal));
+/**
+ * In a cluster a reload has the next worker listen already when pm2 sends SIGINT to this one. What would be lost is
+ * requests on kept-alive connections, which node closes with the server: a client may just be sending one. So the
+ * signal reaches the app only after every such connection has been told `connection: close` in an answer, or when
+ * the time for that is up. New connections are answered all the while.
+ */
+function drainBeforeStopping() {
+  const { worker } = require('node:cluster');
+  const connections = new Set();
+  const answers = new Set();
+  let stage = 'serving';
+  const raise = () => process.kill(process.pid, order.signal);
+  const pass = () => {
+    if (stage !== 'draining') return;
+    stage = 'passing';
+    process.removeListener('SIGINT', nothing);
+    if (process.listenerCount(order.signal) > 0) return void raise();
+    // An app that does not listen would die of it at once, in the middle of its answers.
+    worker.once('disconnect', raise);
+    worker.disconnect();
+    setTimeout(raise, order.drain_ms);
+  };
+  const last = (response) => {
+    if (!response.headersSent) response.setHeader('connection', 'close');
+  };
+  const gone = (connection) => {
+    connections.delete(connection);
+    if (connections.size === 0) pass();
+  };
+  require('node:diagnostics_channel').subscribe('http.server.request.start', ({ request, response }) => {
+    const connection = request.socket;
+    // Connections that come later are not waited for: there may be no end of them.
+    if (stage === 'serving' && !connections.has(connection)) {
+      connections.add(connection);
+      connection.once('close', () => gone(connection));
+    }
+    answers.add(response);
+    response.once('close', () => answers.delete(response));
+    if (stage !== 'serving') last(response);
+  });
+  const nothing = () => {};
+  const emit = process.emit;
+  process.emit = function (event, ...rest) {
+    if (event !== 'SIGINT' || stage === 'passing') return emit.call(this, event, ...rest);
+    if (stage === 'serving') {
+      stage = 'draining';
+      answers.forEach(last);
+      setTimeout(pass, order.drain_ms);
+      if (connections.size === 0) pass();
+    }
+    return true;
+  };
+  // Node takes `process.emit` as it finds it when the first listener of a signal comes, so this comes after.
+  process.on('SIGINT', nothing);
 }
 
 function isModule(entry) {

@@ -34,3 +34,7 @@ pub const LOOK_AGAIN_MAX: Duration = Duration::from_millis(50);
 pub const DRAIN_WAIT: Duration = Duration::from_secs(1);
 /// Beyond the grace, how long the agent waits for a shim that was told to stop: its kill and its record.
 pub const SHIM_STOP_WAIT: Duration = Duration::from_secs(10);
+/// Time for a shim to hand its listening socket over: it does nothing else, on a machine that may stand still.
+pub const HAND_OVER_WAIT: Duration = Duration::from_secs(60);
+/// Connections the kernel keeps for an app that is not accepting just now (it caps this at `net.core.somaxconn`).
+pub const CONNECTIONS_WAITING: i32 = 4096;

@@ -2,6 +2,7 @@
 //!
 //! - `shim launch DIR` starts the next one in the background and ends, so that it is nobody's child;
 //! - `shim supervise DIR` keeps the app's processes running, see [`supervise`];
+//! - `shim pass NAME PROGRAM …` becomes an app that is given a listening socket, see [`pass`];
 //! - `shim run` runs one command for whoever holds its input open, see [`crate::step::runner`].
 //!
 //! Nothing secret is ever in their arguments or environment.
@@ -11,8 +12,10 @@ pub(crate) mod family;
 pub mod limits;
 pub(crate) mod log;
 pub(crate) mod order;
+mod pass;
 pub(crate) mod pump;
 pub(crate) mod signals;
+pub(crate) mod socket;
 mod supervise;
 
 use std::ffi::OsString;
@@ -34,6 +37,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match arguments.first().and_then(|first| first.to_str()) {
         Some("launch") => directory(&arguments).and_then(|dir| launch(&dir)),
         Some("supervise") => directory(&arguments).and_then(|dir| supervise::main(&dir)),
+        Some(pass::WORD) => pass::main(&arguments[1..]),
         Some("run") => crate::step::runner::main(),
         _ => Err(io::Error::other("is started by landfall itself: see `landfall help`")),
     };

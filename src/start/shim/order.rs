@@ -2,9 +2,10 @@
 //!
 //! `launch.json` (0600) carries the order with the environment and is removed as soon as it is read;
 //! `record.json` is the shim's own account of what it runs; `stop.json` says how a stop is wanted;
-//! `lock` is held by the shim for as long as it lives.
+//! `lock` is held by the shim for as long as it lives; at `socket` it hands out the app's listening socket.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,18 @@ pub(crate) struct Order {
     pub(crate) restart_delay: Option<Millis>,
     pub(crate) stop: StopOrder,
     pub(crate) log: PathBuf,
+    #[serde(default)]
+    pub(crate) listen: Option<Listen>,
+}
+
+/// The listening socket that the processes are given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listen {
+    pub(crate) address: SocketAddr,
+    /// What the app finds it by, in `LISTEN_FDNAMES`.
+    pub(crate) name: String,
+    /// Where the shim that holds it hands it out; none: nobody holds it.
+    pub(crate) from: Option<PathBuf>,
 }
 
 /// How a shim is to stop its processes.
@@ -53,6 +66,9 @@ pub(crate) struct Record {
     pub(crate) last_exit: Option<Exit>,
     pub(crate) gave_up: bool,
     pub(crate) stop: StopOrder,
+    /// The address of the listening socket it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) listens: Option<SocketAddr>,
 }
 
 impl Record {
@@ -96,6 +112,10 @@ impl SlotFiles {
 
     pub(crate) fn stop(&self) -> PathBuf {
         self.dir.join("stop.json")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join("socket")
     }
 
     pub(crate) fn lock(&self) -> PathBuf {

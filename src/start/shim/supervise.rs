@@ -6,9 +6,10 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -22,7 +23,7 @@ use super::limits::{DRAIN_WAIT, ORDER_BYTES_MAX};
 use super::log::{Keep, Lines, Log};
 use super::order::{Answer, Order, RECORD_FORMAT, Record, SlotFiles, StopOrder};
 use super::pump::pump;
-use super::signals;
+use super::{signals, socket};
 use crate::proc;
 use crate::start::command::prepare;
 use crate::start::{Exit, ProcessId, durable};
@@ -83,6 +84,8 @@ struct Supervisor {
     log: Rc<RefCell<Log>>,
     pumps: Vec<JoinHandle<()>>,
     began: Instant,
+    /// The socket its processes are given.
+    listener: Option<TcpListener>,
     /// Held while this process lives: a second supervisor of the slot is refused.
     _lock: File,
 }
@@ -101,6 +104,7 @@ impl Supervisor {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let lock = take_lock(&files)?;
         let order = take_order(&files)?;
+        let listener = order.listen.as_ref().map(socket::obtain).transpose()?;
         let log = Log::open(&order.log, Keep::default()).map_err(|error| named(&order.log, &error))?;
         let mut supervisor = Self {
             record: first_record(&order)?,
@@ -110,6 +114,7 @@ impl Supervisor {
             log: Rc::new(RefCell::new(log)),
             pumps: Vec::new(),
             began: Instant::now(),
+            listener,
             _lock: lock,
             files,
             order,
@@ -124,6 +129,9 @@ impl Supervisor {
     }
 
     fn start_all(&mut self) -> io::Result<()> {
+        if let Some(listener) = &self.listener {
+            socket::hand_out(&self.files, listener).map_err(|error| named(&self.files.socket(), &error))?;
+        }
         for index in 0..self.instances.len() {
             let pid = self.spawn()?;
             self.instances[index].running = Some(pid);
@@ -132,8 +140,7 @@ impl Supervisor {
     }
 
     fn spawn(&mut self) -> io::Result<ProcessId> {
-        let order = &self.order;
-        let mut command = prepare(&order.argv, &order.release_dir, &order.env, order.run_as);
+        let mut command = self.command()?;
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let spawned = self.family.spawn(&mut command);
         let mut child = spawned.map_err(|error| self.why_not(&error))?;
@@ -144,6 +151,16 @@ impl Supervisor {
         // Not reaped yet, so the pid is still this child's, a zombie's at worst.
         let stat = proc::stat(child.id()).ok_or_else(|| io::Error::other("/proc is not readable"))?;
         Ok(stat.id)
+    }
+
+    fn command(&self) -> io::Result<Command> {
+        let Order { argv, release_dir, env, run_as, listen, .. } = &self.order;
+        match (listen, &self.listener) {
+            (Some(listen), Some(listener)) => {
+                socket::passing(listener, &listen.name, argv, release_dir, env, *run_as)
+            }
+            _ => Ok(prepare(argv, release_dir, env, *run_as)),
+        }
     }
 
     fn why_not(&self, error: &io::Error) -> io::Error {
@@ -325,6 +342,7 @@ fn first_record(order: &Order) -> io::Result<Record> {
         last_exit: None,
         gave_up: false,
         stop: order.stop.clone(),
+        listens: order.listen.as_ref().map(|listen| listen.address),
     })
 }
 

@@ -12,7 +12,7 @@ use super::limits::{NOTIFY_WAIT, RESTART_DELAY};
 use crate::env::{EnvError, expand, expansion};
 use crate::spec::{Command, Millis, StartSpec};
 use crate::start::shim::limits::{RESTART_WINDOW, RESTARTS_MAX};
-use crate::start::{Launch, Slot};
+use crate::start::{Launch, Slot, listens};
 use crate::systemd::quote::{argument, is_env_key, part, path_line, path_word, quoted};
 
 /// What `ProtectSystem=full` makes read-only.
@@ -91,20 +91,17 @@ pub(super) fn units(launch: &Launch, host: &Host) -> Result<Units, String> {
     };
     let file =
         if launch.spec.instances == 1 { format!("{name}.service") } else { format!("{name}@.service") };
-    let socket = launch.spec.socket.as_ref().map(|_| format!("{name}.socket"));
+    let address = listens(&launch.spec, &launch.env)?;
+    let socket = address.map(|_| format!("{name}.socket"));
     let mut files = vec![(file, service(launch, host, socket.as_deref())?)];
-    if let (Some(name), Some(address), Some(first)) = (&socket, &launch.spec.socket, services.first()) {
-        files.push((name.clone(), listening(launch, address, first)?));
+    if let (Some(name), Some(address), Some(first)) = (&socket, address, services.first()) {
+        files.push((name.clone(), listening(launch, address, first)));
     }
     Ok(Units { files, services, socket })
 }
 
 /// The socket that systemd holds while the service is stopped and started.
-fn listening(launch: &Launch, address: &str, service: &str) -> Result<String, String> {
-    let address = expand(address, &launch.env).map_err(|error| error.to_string())?;
-    let address: SocketAddr = address.parse().map_err(|_| {
-        format!("`socket` comes to `{address}`, which is not an address and port to listen on")
-    })?;
+fn listening(launch: &Launch, address: SocketAddr, service: &str) -> String {
     let mut lines = Lines::default();
     lines.text(&head(&launch.slot));
     lines.section("Unit");
@@ -114,7 +111,7 @@ fn listening(launch: &Launch, address: &str, service: &str) -> Result<String, St
     lines.set("Service", service);
     lines.section("Install");
     lines.set("WantedBy", "sockets.target");
-    Ok(lines.0)
+    lines.0
 }
 
 fn service(launch: &Launch, host: &Host, socket: Option<&str>) -> Result<String, String> {
