@@ -102,7 +102,7 @@ impl Files {
         durable::write_json(&path, 0o600, asked).map_err(at(&path))
     }
 
-    /// Environment, log and unit files. Units that somebody edited are written anew, and that is said.
+    /// Environment, log and unit files. Units that are not as landfall left them are written anew, and that is said.
     pub(super) fn write(
         &self,
         launch: &Launch,
@@ -121,7 +121,7 @@ impl Files {
                 && fs::read_to_string(&path).is_ok_and(|there| there != written)
             {
                 let drop_in = format!("systemctl edit {}", name(&launch.slot));
-                tracing::warn!(unit = %path.display(), drop_in, "somebody edited this unit; landfall writes it anew: changes belong in a drop-in");
+                tracing::warn!(unit = %path.display(), drop_in, "this unit is not as landfall left it and is written anew: changes belong in a drop-in");
             }
             durable::write(&path, 0o644, text.as_bytes()).map_err(at(&path))?;
         }
