@@ -62,6 +62,16 @@ fn systemd_runs_an_app_from_its_first_deploy_through_a_bad_release_to_a_rollback
     assert_eq!(property(&site, "NRestarts"), "1");
     machine.ok(&["systemctl", "start", "landfall"]);
 
+    // Its log stays bounded while it runs.
+    let log = "var/lib/landfall/apps/hello/prod/logs/main.log";
+    machine.ok(&["sh", "-c", &format!("head -c 17000000 /dev/zero >> /{log}")]);
+    machine.ok(&["landfall", "reconcile", "hello"]);
+    wait_until("it is put aside", PATIENCE, || machine.path(&format!("{log}.1")).exists());
+    wait_until("it is emptied", PATIENCE, || std::fs::metadata(machine.path(log)).unwrap().len() == 0);
+    let victim = property(&site, "MainPID");
+    machine.ok(&["kill", "-9", &victim]);
+    wait_until("its log goes on", PATIENCE, || machine.read(log).starts_with(HELLO));
+
     site.pack_with("2.0.0", &site.hello("systemd"));
     site.deploy("2.0.0");
     site.until_healthy("2.0.0");
