@@ -569,15 +569,12 @@ impl AppProcesses {
 
     fn to_adopt(&self, holder: &Holder) -> String {
         let (app, pid) = (&self.service.app, holder.pid);
-        match foreign_unit(pid) {
-            Some(unit) => format!(
-                "; it belongs to the systemd unit {unit}: if that is the app, `landfall adopt {app} --pid {pid}` and then \
-                 `systemctl disable {unit}`, with Restart=no in it; else `systemctl disable --now {unit}`"
-            ),
-            None => format!(
-                "; if that is the app, started by other means: `landfall adopt {app} --pid {pid}`; else stop it"
-            ),
-        }
+        let way = of_systemd(app, pid).unwrap_or_else(|| {
+            format!(
+                "if that is the app, started by other means: `landfall adopt {app} --pid {pid}`; else stop it"
+            )
+        });
+        format!("; {way}")
     }
 
     /// Somebody else's process on the app's port may be the app itself, started by other means.
@@ -595,6 +592,19 @@ impl AppProcesses {
 /// The unit of a process, if it is not that of this agent, below which apps live as well.
 pub(crate) fn foreign_unit(pid: u32) -> Option<String> {
     proc::unit(pid).filter(|unit| proc::unit(std::process::id()).as_ref() != Some(unit))
+}
+
+/// What to do about a process that holds a port and that systemd has started, or is.
+pub(crate) fn of_systemd(app: &Name, pid: u32) -> Option<String> {
+    if pid == proc::INIT {
+        return Some("a socket unit of systemd listens there: `systemctl list-sockets` names it".to_owned());
+    }
+    foreign_unit(pid).map(|unit| {
+        format!(
+            "it belongs to the systemd unit {unit}: if that is the app, `landfall adopt {app} --pid {pid}` and then \
+             `systemctl disable {unit}`, with Restart=no in it; else `systemctl disable --now {unit}`"
+        )
+    })
 }
 
 fn unhealthy(reason: &health::Reason) -> Failure {

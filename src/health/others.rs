@@ -9,9 +9,6 @@ use crate::proc::{self, Holder, Stat};
 use crate::spec::{HealthSpec, ManagerKind, StartSpec};
 use crate::start::ProcessId;
 
-/// Pid of the init system.
-const INIT: u32 = 1;
-
 /// Under pm2: a worker too many, too few or not of this start, or a process left in another release. While
 /// there is one, the next answer may come from it.
 pub(super) fn mixed(started: &Started<'_>, workers: &[ProcessId]) -> Option<String> {
@@ -62,7 +59,7 @@ pub(super) fn port_holders(
 
 /// systemd itself listens for an app whose socket it passes on.
 pub(crate) fn holds_its_socket(holder: &Holder, start: &StartSpec) -> bool {
-    holder.pid == INIT && start.manager == ManagerKind::Systemd && start.socket.is_some()
+    holder.pid == proc::INIT && start.manager == ManagerKind::Systemd && start.socket.is_some()
 }
 
 /// Under pm2 cluster the daemon listens for its workers: it is no stranger.

@@ -31,6 +31,9 @@ pub fn now_ticks() -> u64 {
 /// whoever gives an order and whoever takes it are of one version.
 pub const OWN_PROGRAM: &str = "/proc/self/exe";
 
+/// Pid of the init system.
+pub const INIT: u32 = 1;
+
 /// Lets the kernel call this process by its program's name, not by the last part of [`OWN_PROGRAM`].
 pub fn take_own_name() {
     // Only what `ps` shows depends on it.

@@ -27,8 +27,6 @@ use crate::spec::{Command, StopSpec};
 use crate::systemd::{UNIT_DIR, booted};
 
 const MANAGER: &str = "systemd";
-/// Pid of the init system.
-const INIT: u32 = 1;
 /// Exit statuses that systemd gives a process which it could not even start: systemd.exec(5).
 const NOT_STARTED: std::ops::RangeInclusive<i32> = 200..=243;
 
@@ -315,7 +313,7 @@ fn facts(asked: &Asked, units: &[UnitFacts]) -> SlotFacts {
         start_id: asked.started.as_ref().map(|started| started.start_id.clone()),
         release_dir: asked.started.as_ref().map(|started| started.release_dir.clone()),
         processes,
-        supervisor: proc::identity(INIT).filter(|_| supervised),
+        supervisor: proc::identity(proc::INIT).filter(|_| supervised),
         returns: supervised,
         restarts: units.iter().map(|unit| unit.restarts).sum(),
         last_exit: units.iter().find_map(|unit| unit.last_exit),

@@ -14,7 +14,7 @@ use crate::health::holds_its_socket;
 use crate::layout::AppDir;
 use crate::preview::Documents;
 use crate::proc;
-use crate::processes::foreign_unit;
+use crate::processes::of_systemd;
 use crate::release::spec_of;
 use crate::spec::{Check, HealthSpec, ManagerKind, ReleaseSpec, StartSpec, applies};
 use crate::start::Account;
@@ -206,17 +206,12 @@ impl App<'_> {
                 Some(holder @ proc::Holder { pid, .. }) => Finding::problem(
                     PORT,
                     format!("port {port} is held by {holder}, which landfall did not start"),
-                    match foreign_unit(pid) {
-                        Some(unit) => format!(
-                            "if that is the app: landfall adopt {} --pid {pid}, then systemctl disable {unit}; else \
-                             systemctl disable --now {unit}",
-                            self.name
-                        ),
-                        None => format!(
+                    of_systemd(self.name, pid).unwrap_or_else(|| {
+                        format!(
                             "if that is the app: landfall adopt {} --pid {pid}; else stop it: kill {pid}",
                             self.name
-                        ),
-                    },
+                        )
+                    }),
                 ),
                 None => Finding::good(PORT, format!("{port} is free or the app's own")),
             });
