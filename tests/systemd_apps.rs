@@ -112,18 +112,18 @@ fn an_app_that_never_says_it_is_ready_is_reverted_to_the_one_that_did() {
     let machine = &site.machine;
     machine.ok(&INSTALL);
     let port = site.port.number;
-    let start = |say: &str| {
+    let start = |say: &str, wait: &str| {
         format!(
             "shell = \"{say} exec /usr/local/bin/landfall hello-server {port}\"\nmanager = \"systemd\"\nready = true\n\
-             listen_timeout = \"2s\"\n"
+             listen_timeout = \"{wait}\"\n"
         )
     };
-    site.pack_with("1.0.0", &start("systemd-notify --ready;"));
+    site.pack_with("1.0.0", &start("systemd-notify --ready;", "60s"));
     site.deploy("1.0.0");
     machine.ok(&["landfall", "install", "--now"]);
     site.until_healthy("1.0.0");
     assert_eq!(property(&site, "Type"), "notify");
-    site.pack_with("2.0.0", &start(""));
+    site.pack_with("2.0.0", &start("", "2s"));
     let failed = site.attempt("2.0.0");
     assert_eq!(failed["result"], "Reverted", "{failed:#}");
     let message = failed["failure"]["message"].as_str().unwrap();

@@ -294,19 +294,22 @@ fn several_instances_are_several_units_and_a_slot_that_is_forgotten_leaves_none(
 fn an_app_that_says_when_it_is_ready_is_waited_for_and_one_that_never_does_is_refused() {
     inside(|| {
         let app = App::new();
-        let ready = |line: &str| {
+        let ready = |line: &str, wait: u64| {
             let mut launch = app.launch("a", shell(line));
             launch.spec.ready = true;
-            launch.spec.listen_timeout = Some(Millis(1_500));
+            launch.spec.listen_timeout = Some(Millis(wait));
             launch
         };
-        start(&ready("sleep 0.7; systemd-notify --ready; echo said; exec sleep 1000")).unwrap();
-        assert_eq!(app.log(), "said\n", "it was not waited for");
+        let begin = std::time::Instant::now();
+        start(&ready("sleep 0.7; systemd-notify --ready; echo said; exec sleep 1000", 60_000)).unwrap();
+        let waited = begin.elapsed();
+        eventually("it has said so", || app.log() == "said\n");
+        assert!(waited >= std::time::Duration::from_millis(700), "it was not waited for");
         assert_eq!(property("Type"), "notify");
-        let never = start(&ready("exec sleep 1000")).unwrap_err();
+        let never = start(&ready("exec sleep 1000", 1_500)).unwrap_err();
         assert!(never.to_string().contains("did not say within 1.5s that it is ready"), "{never}");
         // One that dies is for the verdict to tell, with its status and its log.
-        start(&ready("echo broken; exit 3")).unwrap();
+        start(&ready("echo broken; exit 3", 60_000)).unwrap();
         eventually("its status is seen", || {
             let facts = facts(&app);
             facts.last_exit == Some(Exit::Code(3)) || facts.restarts > 0
