@@ -536,6 +536,7 @@ impl AppProcesses {
         let asking = health::Asking {
             answerers: Vec::new(),
             beside: Vec::new(),
+            supervisors: Vec::new(),
             env: &env,
             release_dir: &self.release_dir(record).0,
             account: self.service.account.as_ref(),

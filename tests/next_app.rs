@@ -77,7 +77,8 @@ fn a_real_app_is_replaced_reverted_and_rolled_back_under_pm2_cluster() {
 #[test]
 fn the_recipe_of_the_example_says_what_the_script_said() {
     let path = support::tools::repository().join("examples/next-app/landfall.toml");
-    let recipe = Recipe::parse(&std::fs::read_to_string(&path).expect("the recipe"), &path).expect("a recipe");
+    let recipe =
+        Recipe::parse(&std::fs::read_to_string(&path).expect("the recipe"), &path).expect("a recipe");
     let release = recipe.release_spec("1.0.0".parse().expect("a version"));
     let [start] = &release.start[..] else { panic!("one process: {:?}", release.start) };
     assert_eq!((start.manager, start.mode, start.instances), (ManagerKind::Pm2, Some(Pm2Mode::Cluster), 2));

@@ -432,3 +432,63 @@ fn preserve_symlinks_is_refused() {
     let error = block_on(site.manager.start(&launch)).unwrap_err();
     assert!(matches!(error, StartError::Refused { .. }), "{error}");
 }
+
+/// Asks once more on a connection. The head of the answer; none: the connection was closed without a word.
+fn ask_again(connection: &mut TcpStream) -> Option<String> {
+    connection.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").ok()?;
+    let (mut said, mut byte) = (Vec::new(), [0]);
+    while !said.ends_with(b"\r\n\r\n") {
+        connection.read_exact(&mut byte).ok()?;
+        said.push(byte[0].to_ascii_lowercase());
+    }
+    let head = String::from_utf8(said).unwrap();
+    let length = head.split_once("content-length: ").unwrap().1.split_once("\r\n").unwrap().0;
+    connection.read_exact(&mut vec![0; length.parse().unwrap()]).ok()?;
+    Some(head)
+}
+
+#[test]
+fn a_kept_connection_is_answered_until_it_is_told_that_it_ends() {
+    let site = Site::new();
+    site.start(&site.server("a"));
+    let mut kept = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
+    assert!(ask_again(&mut kept).unwrap().contains("connection: keep-alive"));
+    let told = std::thread::scope(|scope| {
+        let client = scope.spawn(move || {
+            loop {
+                let head = ask_again(&mut kept)?;
+                if head.contains("connection: close") {
+                    return Some(head);
+                }
+                // A client thinks before it asks again.
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+        });
+        site.start(&site.server("b"));
+        client.join().unwrap()
+    });
+    assert!(told.is_some(), "it was closed while the client might have been asking");
+}
+
+#[test]
+fn answers_under_way_are_finished_even_by_an_app_that_knows_no_stop_signal() {
+    let site = Site::new();
+    for release in ["a", "b"] {
+        let slow = "require('node:http').createServer((_, response) => setTimeout(() => response.end('{}'), 400))\
+                    .listen(Number(process.env.PORT), '127.0.0.1', () => process.send('ready'));";
+        fs::write(site.app.release(release).join("slow.js"), slow).unwrap();
+    }
+    site.start(&site.launch("a", &["node", "slow.js"]));
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    assert_eq!(site.ask(), serde_json::json!({}));
+                }
+            });
+        }
+        site.start(&site.launch("b", &["node", "slow.js"]));
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}

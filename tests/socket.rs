@@ -1,11 +1,11 @@
 //! The direct manager and a listening socket: passed as systemd passes it, shared by two starts, never closed.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, its helpers included")]
 
-mod procs;
-#[path = "support/port.rs"]
-mod port;
 #[path = "support/hash.rs"]
 mod hash;
+#[path = "support/port.rs"]
+mod port;
+mod procs;
 #[path = "support/tools.rs"]
 #[allow(dead_code, reason = "only where the ports are locked")]
 mod tools;

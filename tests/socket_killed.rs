@@ -77,8 +77,8 @@ fn well(port: u16, version: u32) -> Source {
 }
 
 fn sick(port: u16, version: u32) -> Source {
-    let recipe = socket_app::recipe(port, "socket = \"127.0.0.1:${PORT}\"", NO_TRIAL);
-    let soon = recipe.replace("attempts = 40", "attempts = 4");
+    let recipe = socket_app::recipe(port, socket_app::SOCKET, NO_TRIAL);
+    let soon = recipe.replace("attempts = 60", "attempts = 2");
     socket_app::server(&soon, "sick in service").with("app/version.txt", version.to_string().as_bytes())
 }
 
@@ -110,7 +110,8 @@ fn a_revert_that_is_cut_short_anywhere_goes_back_to_the_processes_that_never_sto
     let mut killed = Killed::new();
     let healthy = killed.host.current_record("web")["release"]["artifact"].as_str().unwrap().to_owned();
     let before = killed.host.serving("web", "prod");
-    for moment in ["Reverting:BeforeIntent", "Reverting:AfterIntent", "Reverting:AfterEffect", "Reverting:AfterEntry"]
+    for moment in
+        ["Reverting:BeforeIntent", "Reverting:AfterIntent", "Reverting:AfterEffect", "Reverting:AfterEntry"]
     {
         killed.die_at(moment, sick);
         killed.comes_to_rest(&healthy, moment);

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 
 use support::load::{Connections, Load, failures};
 use support::port::Port;
+use support::socket_app::SOCKET;
 use support::{Host, host, json, socket_app};
 
-const SOCKET: &str = "socket = \"127.0.0.1:${PORT}\"";
 const ALONE: &str = "stop = { signal = \"SIGTERM\", grace = \"5s\" }";
 const CLUSTER: &str =
     "manager = \"pm2\"\nmode = \"cluster\"\ninstances = 2\nstop = { signal = \"SIGTERM\", grace = \"5s\" }";
@@ -22,7 +22,8 @@ const NOT_TRIED: &str = "[preflight]\nenabled = false";
 fn nobody_sees(host: Host, start: &str, more: &str, bad: &[(&str, &str)], code: i32) {
     let port = Port::free();
     let recipe = socket_app::recipe(port.number, start, more);
-    let soon = recipe.replace("attempts = 40", "attempts = 16");
+    let soon =
+        recipe.replace("attempts = 60", "attempts = 5").replace("timeout = \"10s\"", "timeout = \"2s\"");
     let mut host = host;
     let good = host.pack_next(socket_app::server(&recipe, "well").path());
     host.start_agent();
@@ -66,6 +67,6 @@ fn under_pm2_cluster() {
 
 #[test]
 fn on_a_socket_even_without_a_trial_what_never_accepts_reaches_nobody() {
-    let bad = [("throws", "exited"), ("never listens", "what serves beside it accepted")];
+    let bad = [("throws", "is not running"), ("never listens", "what serves beside it accepted")];
     nobody_sees(Host::new("prod", ""), SOCKET, NOT_TRIED, &bad, 8);
 }

@@ -37,6 +37,7 @@ impl Answering<'_> {
         let asking = Asking {
             answerers: vec![here],
             beside: Vec::new(),
+            supervisors: Vec::new(),
             env: self.env,
             release_dir: self.dir,
             account: self.account,

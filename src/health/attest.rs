@@ -46,8 +46,13 @@ pub(super) enum Holds {
     Unseen,
 }
 
-/// Looks once.
-pub(super) fn holds(starts: &[Answerer], client: SocketAddr, server: SocketAddr) -> Holds {
+/// Looks once. `passing` accept for a start and pass connections on: as long as only they hold one, nobody has it.
+pub(super) fn holds(
+    starts: &[Answerer],
+    passing: &[ProcessId],
+    client: SocketAddr,
+    server: SocketAddr,
+) -> Holds {
     let Some(socket) = proc::server_end(client, server) else {
         return Holds::Unseen;
     };
@@ -58,26 +63,37 @@ pub(super) fn holds(starts: &[Answerer], client: SocketAddr, server: SocketAddr)
     if !proc::owners(socket.inode, Some(&own)).is_empty() {
         return Holds::ThisStart;
     }
-    let strangers = proc::owners(socket.inode, None);
+    let mut strangers = proc::owners(socket.inode, None);
+    let held = !strangers.is_empty();
+    strangers.retain(|id| !passing.contains(id));
+    if held && strangers.is_empty() {
+        return Holds::NotAccepted;
+    }
     let stranger = strangers.into_iter().find_map(Holder::of);
     stranger.map_or(Holds::Unseen, Holds::Stranger)
 }
 
 /// Looks until somebody has accepted the connection, for a moment.
-pub(super) async fn holds_soon(starts: &[Answerer], client: SocketAddr, server: SocketAddr) -> Holds {
-    holds_within(starts, client, server, ACCEPT_WAIT).await
+pub(super) async fn holds_soon(
+    starts: &[Answerer],
+    passing: &[ProcessId],
+    client: SocketAddr,
+    server: SocketAddr,
+) -> Holds {
+    holds_within(starts, passing, client, server, ACCEPT_WAIT).await
 }
 
 /// Looks until somebody has accepted the connection or the time is up.
 pub(super) async fn holds_within(
     starts: &[Answerer],
+    passing: &[ProcessId],
     client: SocketAddr,
     server: SocketAddr,
     limit: Duration,
 ) -> Holds {
     let accepted = async {
         loop {
-            match holds(starts, client, server) {
+            match holds(starts, passing, client, server) {
                 Holds::NotAccepted => sleep(ACCEPT_LOOK).await,
                 seen => return seen,
             }
@@ -95,5 +111,30 @@ pub(super) fn objection(holds: &Holds) -> Option<String> {
         Holds::Unseen => Some(format!(
             "who answered cannot be seen on this host: let the app answer with the header `{START_HEADER}`"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_only_its_passer_on_holds_is_not_accepted_yet() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (from, to) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        assert_eq!(holds(&[], &[], from, to), Holds::NotAccepted, "nobody has it");
+        let _accepted = listener.accept().unwrap();
+        let own = proc::identity(std::process::id()).unwrap();
+        assert_eq!(holds(&[], &[own], from, to), Holds::NotAccepted, "as pm2's daemon has it for a moment");
+        assert!(matches!(holds(&[], &[], from, to), Holds::Stranger(holder) if holder.pid == own.pid));
+        let here = Answerer {
+            start_id: String::new(),
+            release_dir: std::env::current_dir().unwrap(),
+            since_ticks: 0,
+        };
+        assert_eq!(holds(&[here], &[own], from, to), Holds::ThisStart);
     }
 }

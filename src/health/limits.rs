@@ -26,4 +26,4 @@ pub const FACTS_INTERVAL: Duration = Duration::from_millis(500);
 /// Time the manager is given to say how a process ended that was just seen to be gone.
 pub const EXIT_WAIT: Duration = Duration::from_millis(500);
 /// Pause before another connection where an older start on the same socket took one: dozens fit into a try.
-pub const NEXT_CONNECTION: Duration = Duration::from_millis(5);
+pub const NEXT_CONNECTION: Duration = Duration::from_millis(20);

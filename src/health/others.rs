@@ -38,16 +38,12 @@ fn left_behind(started: &Started<'_>) -> Option<String> {
 }
 
 /// Whoever else listens on a port that a check asks. Who shares its socket with this start is no stranger.
-pub(super) fn port_holders(
-    checks: &[HealthSpec],
-    asking: &Asking<'_>,
-    supervisors: &[ProcessId],
-) -> Vec<(u16, Holder)> {
+pub(super) fn port_holders(checks: &[HealthSpec], asking: &Asking<'_>) -> Vec<(u16, Holder)> {
     if asking.answerers.is_empty() {
         return Vec::new();
     }
     let mut own: Vec<u32> = asking.answerers.iter().flat_map(Answerer::processes).map(|id| id.pid).collect();
-    own.extend(supervisors.iter().map(|id| id.pid));
+    own.extend(asking.supervisors.iter().map(|id| id.pid));
     for shim in &asking.beside {
         own.push(shim.pid);
         own.extend(proc::descendants(shim.pid).iter().map(|stat| stat.id.pid));

@@ -30,6 +30,9 @@ pub(crate) struct Asking<'a> {
     pub(crate) answerers: Vec<Answerer>,
     /// Supervisors of older starts that accept from the same socket: what their processes answer says nothing.
     pub(crate) beside: Vec<ProcessId>,
+    /// Supervisors of the starts themselves. pm2's daemon accepts for a cluster's workers and passes connections on,
+    /// on a busy host some moments later.
+    pub(crate) supervisors: Vec<ProcessId>,
     /// For `${KEY}` in checks and for commands.
     pub(crate) env: &'a BTreeMap<String, String>,
     pub(crate) release_dir: &'a Path,
@@ -119,15 +122,15 @@ async fn http(url: &str, wanted: Option<&str>, of: &Asking<'_>) -> Result<Answer
     let (host, port) = target(&uri).map_err(|why| format!("`{url}`: {why}"))?;
     let stream = connect(&host, port).await?;
     let ends = ends(&stream)?;
-    let starts = &of.answerers;
-    let early = holds_soon(starts, ends.0, ends.1).await;
+    let early = holds_soon(&of.answerers, &of.supervisors, ends.0, ends.1).await;
     if of.is_beside(&early) {
         return Ok(Answered::Beside);
     }
     let late = Cell::new(false);
     let tried = ask(stream, &uri, async |answer| {
-        let attested = attest(starts, answer, early.clone(), ends);
-        late.set(attested.as_ref().is_err_and(|holds| of.is_beside(holds)));
+        let attested = attest(of, answer, early.clone(), ends);
+        // Answered, and yet only the one who passes it on is seen with it: whoever answered has closed already.
+        late.set(attested.as_ref().is_err_and(|holds| of.is_beside(holds) || *holds == Holds::NotAccepted));
         judged(answer, wanted, attested.err().and_then(|holds| objection(&holds))).await
     })
     .await?;
@@ -189,7 +192,7 @@ fn request(uri: &Uri) -> Result<Request<Empty<Bytes>>, String> {
 /// By header, else by who holds the other end, now or when it was accepted. An error: who holds it, as far as that
 /// is seen.
 fn attest(
-    starts: &[Answerer],
+    of: &Asking<'_>,
     answer: &Response<Incoming>,
     early: Holds,
     ends: (SocketAddr, SocketAddr),
@@ -198,11 +201,11 @@ fn attest(
     let by_header = |start: &Answerer| {
         !start.start_id.is_empty() && named.is_some_and(|named| named == start.start_id.as_str())
     };
-    if starts.is_empty() || starts.iter().any(by_header) {
+    if of.answerers.is_empty() || of.answerers.iter().any(by_header) {
         return Ok(());
     }
     let seen = match early {
-        Holds::NotAccepted | Holds::Unseen => holds(starts, ends.0, ends.1),
+        Holds::NotAccepted | Holds::Unseen => holds(&of.answerers, &of.supervisors, ends.0, ends.1),
         seen @ (Holds::ThisStart | Holds::Stranger(_)) => seen,
     };
     if seen == Holds::ThisStart { Ok(()) } else { Err(seen) }
@@ -252,7 +255,7 @@ async fn tcp(address: &str, limit: Duration, of: &Asking<'_>) -> Result<Answered
     }
     // A little less than the whole, so that the answer says more than "no answer".
     let looking = limit - ACCEPT_WAIT.min(limit / 4);
-    let holds = holds_within(starts, ends.0, ends.1, looking).await;
+    let holds = holds_within(starts, &of.supervisors, ends.0, ends.1, looking).await;
     Ok(if of.is_beside(&holds) { Answered::Beside } else { Answered::Tried(Tried::from(objection(&holds))) })
 }
 

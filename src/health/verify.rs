@@ -51,6 +51,7 @@ impl<'a> Verification<'a> {
         Asking {
             answerers: self.started.iter().map(answerer).collect(),
             beside: Vec::new(),
+            supervisors: Vec::new(),
             env: self.env,
             release_dir: self.release_dir,
             account: self.account,
@@ -175,8 +176,6 @@ struct Driver<'a> {
     seen: Vec<HashSet<ProcessId>>,
     /// Those that its manager named last, for each start.
     named: Vec<Vec<ProcessId>>,
-    /// Supervisors of all starts, which hold what their processes listen on.
-    supervisors: Vec<ProcessId>,
     began: Instant,
 }
 
@@ -193,7 +192,6 @@ impl<'a> Driver<'a> {
             courses,
             seen: vec![HashSet::new(); of.started.len()],
             named: vec![Vec::new(); of.started.len()],
-            supervisors: Vec::new(),
             began: Instant::now(),
         }
     }
@@ -280,14 +278,14 @@ impl<'a> Driver<'a> {
 
     async fn trouble_now(&mut self) -> Result<Option<Trouble>, StartError> {
         self.asking.beside.clear();
-        self.supervisors.clear();
+        self.asking.supervisors.clear();
         let known = self.seen.iter_mut().zip(&mut self.named);
         for (started, (seen, named)) in self.of.started.iter().zip(known) {
             let facts = started.manager.inspect(&started.launch.slot).await?;
             seen.extend(facts.processes.iter().copied());
             named.clone_from(&facts.processes);
             self.asking.beside.extend(facts.beside);
-            self.supervisors.extend(facts.supervisor);
+            self.asking.supervisors.extend(facts.supervisor);
             let all_live = seen.iter().all(|id| proc::is_alive(*id));
             let launch = started.launch;
             let trouble = Trouble::of(&launch.slot.process, launch.spec.instances, &facts, all_live);
@@ -345,7 +343,7 @@ impl<'a> Driver<'a> {
 
     fn unhealthy(&self, index: usize, why: Unhealthy) -> Verdict {
         let course = self.courses.get(index);
-        let holders = port_holders(self.of.checks, &self.asking, &self.supervisors);
+        let holders = port_holders(self.of.checks, &self.asking);
         let evidence = Evidence {
             check: course.map(Course::name),
             tries: course.map_or(0, |course| u32::try_from(course.samples.len()).unwrap_or(u32::MAX)),

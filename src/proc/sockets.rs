@@ -86,7 +86,10 @@ impl Holder {
 /// The server end of an established connection, seen from its client's end.
 pub fn server_end(client: SocketAddr, server: SocketAddr) -> Option<Socket> {
     let (client, server) = (plain(client), plain(server));
-    table().into_iter().find(|socket| {
+    let (from, to) = (written(client.port()), written(server.port()));
+    let connection = |line: &str| line.contains(ESTABLISHED) && line.contains(&from) && line.contains(&to);
+    let mut found = table(connection).into_iter();
+    found.find(|socket| {
         socket.state == SocketState::Established && socket.local == server && socket.remote == client
     })
 }
@@ -106,8 +109,10 @@ pub fn owners(inode: u64, among: Option<&[ProcessId]>) -> Vec<ProcessId> {
 
 /// Live processes that listen on a TCP port of this host.
 pub fn listeners(port: u16) -> Vec<Holder> {
+    let to = written(port);
     let listening = |socket: &Socket| socket.state == SocketState::Listening && socket.local.port() == port;
-    let inodes: HashSet<u64> = table().into_iter().filter(listening).map(|socket| socket.inode).collect();
+    let found = table(|line| line.contains(LISTENING) && line.contains(&to)).into_iter();
+    let inodes: HashSet<u64> = found.filter(listening).map(|socket| socket.inode).collect();
     if inodes.is_empty() {
         return Vec::new();
     }
@@ -116,7 +121,8 @@ pub fn listeners(port: u16) -> Vec<Holder> {
 
 /// TCP ports that any of these processes listens on, ascending.
 pub fn listening(ids: &[ProcessId]) -> Vec<u16> {
-    let sockets = table().into_iter().filter(|socket| socket.state == SocketState::Listening);
+    let found = table(|line| line.contains(LISTENING)).into_iter();
+    let sockets = found.filter(|socket| socket.state == SocketState::Listening);
     let held = |socket: &Socket| !owners(socket.inode, Some(ids)).is_empty();
     let ports: std::collections::BTreeSet<u16> =
         sockets.filter(held).map(|socket| socket.local.port()).collect();
@@ -150,11 +156,22 @@ fn socket_inode(link: &Path) -> Option<u64> {
     link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-fn table() -> Vec<Socket> {
+/// States as the kernel writes them.
+const ESTABLISHED: &str = " 01 ";
+const LISTENING: &str = " 0A ";
+
+/// A port as the kernel writes it at the end of an address.
+fn written(port: u16) -> String {
+    format!(":{port:04X} ")
+}
+
+/// The sockets on lines that may be meant. A busy server has tens of thousands of closed connections there, which
+/// would take longer to read than an app is given to answer.
+fn table(may_be: impl Fn(&str) -> bool) -> Vec<Socket> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let four = read("/proc/net/tcp");
     let six = read("/proc/net/tcp6");
-    four.lines().chain(six.lines()).filter_map(parse).collect()
+    four.lines().chain(six.lines()).filter(|line| may_be(line)).filter_map(parse).collect()
 }
 
 fn parse(line: &str) -> Option<Socket> {

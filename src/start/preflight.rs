@@ -242,6 +242,7 @@ fn asking<'a>(of: &Preflight<'a>, env: &'a BTreeMap<String, String>, since_ticks
     Asking {
         answerers: vec![answerer],
         beside: Vec::new(),
+        supervisors: Vec::new(),
         env,
         release_dir: of.release_dir,
         account: of.account,

@@ -80,14 +80,15 @@ fn take(work: &Path, into: &Path) {
     }
 }
 
-/// Limits the live health check to 10 s for tests, in the state, where an operator would: the recipe of the example
-/// gives a broken release the whole minute of the script it replaces. The app must be in the state already.
+/// Limits the health check for tests, in the state, where an operator would: the recipe of the example gives a broken
+/// release the whole minute of the script it replaces; and one answer may take as long as a machine stands still. The
+/// app must be in the state already.
 pub fn shorten_trials(host: &super::Host) {
     let state = host.state();
     let text = std::fs::read_to_string(&state).expect("the state");
     let mut document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     document["apps"]["harbour"]["environments"]["prod"]["health"] =
-        serde_json::json!({"attempts": 10, "interval": "1s"});
+        serde_json::json!({"attempts": 15, "interval": "1s", "timeout": "10s"});
     let new = state.with_extension("new");
     std::fs::write(&new, format!("{document:#}\n")).expect("a new state");
     std::fs::rename(new, &state).expect("the state");

@@ -22,6 +22,9 @@ else server.listen(process.env.LISTEN_FDS ? { fd: 3 } : Number(process.env.PORT)
 process.on('SIGTERM', () => server.close(() => process.exit(0)));
 "#;
 
+/// In `[start]`: the server is given its socket.
+pub const SOCKET: &str = "socket = \"127.0.0.1:${PORT}\"";
+
 /// What this server needs of a recipe, before anything that a test adds.
 pub fn recipe(port: u16, start: &str, more: &str) -> String {
     format!(
@@ -42,8 +45,9 @@ run = ["node", "server.js"]
 [health]
 http = "http://127.0.0.1:${{PORT}}/health"
 body_contains = '"status":"ok"'
-attempts = 40
-interval = "250ms"
+attempts = 60
+interval = "1s"
+timeout = "10s"
 settle = "500ms"
 
 {more}
@@ -53,7 +57,7 @@ settle = "500ms"
 
 /// A version of the server on a socket, with this way.
 pub fn version(port: u16, way: &str, more: &str) -> Source {
-    server(&recipe(port, "socket = \"127.0.0.1:${PORT}\"", more), way)
+    server(&recipe(port, SOCKET, more), way)
 }
 
 /// The server under any recipe.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::files::Files;
+use super::limits::LISTEN_TIMEOUT;
 use crate::spec::{Command, Pm2Mode, StartSpec};
 use crate::start::Slot;
 
@@ -132,7 +133,7 @@ pub(super) fn ecosystem(slot: &Slot, spec: &StartSpec, entry: &Entry, files: &Fi
     });
     let optional = [
         ("max_memory_restart", spec.memory_max),
-        ("listen_timeout", spec.listen_timeout.map(|timeout| timeout.0)),
+        ("listen_timeout", listen_timeout(spec, entry)),
         ("restart_delay", spec.restart_delay.map(|delay| delay.0)),
     ];
     for (key, value) in optional {
@@ -141,6 +142,15 @@ pub(super) fn ecosystem(slot: &Slot, spec: &StartSpec, entry: &Entry, files: &Fi
         }
     }
     json!({ "apps": [app] })
+}
+
+/// In milliseconds; in fork mode nothing goes on serving that could wait for it.
+fn listen_timeout(spec: &StartSpec, entry: &Entry) -> Option<u64> {
+    let by_itself = match mode(spec, entry) {
+        Pm2Mode::Cluster => u64::try_from(LISTEN_TIMEOUT.as_millis()).ok(),
+        Pm2Mode::Fork => None,
+    };
+    spec.listen_timeout.map(|timeout| timeout.0).or(by_itself)
 }
 
 #[cfg(test)]

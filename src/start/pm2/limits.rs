@@ -4,8 +4,9 @@ use std::time::Duration;
 
 /// Time for a call that only talks to the daemon (first start of the daemon included).
 pub const CALL_WAIT: Duration = Duration::from_secs(30);
-/// What pm2 waits for a worker that never listens, when the recipe does not say (pm2's own default).
-pub const LISTEN_TIMEOUT: Duration = Duration::from_secs(3);
+/// What pm2 waits for a worker that does not listen yet before it stops the one that does, when the recipe does not
+/// say. pm2's own three seconds are less than a boot on a busy machine takes, and then nobody listens.
+pub const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time after a start for its workers to stand in their release: node's own boot, under load.
 pub const SETTLE_WAIT: Duration = Duration::from_secs(10);
 /// Time for a `pm2 resurrect` that is found at work: it starts everything the host has, one after the other.
