@@ -1,4 +1,5 @@
-//! Logs that an app writes itself, under `[paths] logs`: bounded as those of its processes are.
+//! Logs that an app writes itself, under `[paths] logs`, or that systemd writes for it: bounded as those under a shim
+//! are.
 //!
 //! The app holds its file open, so a large one is copied aside and then emptied where it stands. Lines written
 //! between the two are lost, as with logrotate's `copytruncate`; an app that logs to its output loses none. The

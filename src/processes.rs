@@ -38,6 +38,8 @@ pub struct Managers {
     pub direct: Rc<dyn Manager>,
     /// pm2 of the service account; or why there is none.
     pub pm2: Result<Rc<dyn Manager>, String>,
+    /// The systemd that runs this machine.
+    pub systemd: Rc<dyn Manager>,
 }
 
 /// Environment key of the random id of a start.
@@ -143,11 +145,7 @@ impl AppProcesses {
                     message: why.clone(),
                 }),
             },
-            ManagerKind::Systemd => Err(Failure {
-                class: Class::Manager,
-                reason: "ManagerUnknown".to_owned(),
-                message: "this landfall cannot drive systemd yet; set `manager = \"direct\"` or \"pm2\" under [apps.<app>.start] in host.toml".to_owned(),
-            }),
+            ManagerKind::Systemd => Ok(self.service.managers.systemd.as_ref()),
         }
     }
 
@@ -572,9 +570,12 @@ impl AppProcesses {
 
     fn to_adopt(&self, holder: &Holder) -> String {
         let (app, pid) = (&self.service.app, holder.pid);
-        format!(
-            "; if that is the app, started by other means: `landfall adopt {app} --pid {pid}`; else stop it"
-        )
+        let way = of_systemd(app, pid).unwrap_or_else(|| {
+            format!(
+                "if that is the app, started by other means: `landfall adopt {app} --pid {pid}`; else stop it"
+            )
+        });
+        format!("; {way}")
     }
 
     /// Somebody else's process on the app's port may be the app itself, started by other means.
@@ -587,6 +588,24 @@ impl AppProcesses {
         }
         failure
     }
+}
+
+/// The unit of a process, if it is not that of this agent, below which apps live as well.
+pub(crate) fn foreign_unit(pid: u32) -> Option<String> {
+    proc::unit(pid).filter(|unit| proc::unit(std::process::id()).as_ref() != Some(unit))
+}
+
+/// What to do about a process that holds a port and that systemd has started, or is.
+pub(crate) fn of_systemd(app: &Name, pid: u32) -> Option<String> {
+    if pid == proc::INIT {
+        return Some("a socket unit of systemd listens there: `systemctl list-sockets` names it".to_owned());
+    }
+    foreign_unit(pid).map(|unit| {
+        format!(
+            "it belongs to the systemd unit {unit}: if that is the app, `landfall adopt {app} --pid {pid}` and then \
+             `systemctl disable {unit}`, with Restart=no in it; else `systemctl disable --now {unit}`"
+        )
+    })
 }
 
 fn unhealthy(reason: &health::Reason) -> Failure {

@@ -5,11 +5,21 @@
 //! the unit's watchdog starts it again. Long work runs in threads and processes of its own, so that it
 //! never silences a loop that is well.
 
+pub(crate) mod quote;
+
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::time::Instant;
 use tracing::warn;
+
+/// Where an administrator's units are.
+pub const UNIT_DIR: &str = "/etc/systemd/system";
+
+/// Whether systemd runs this system.
+pub fn booted() -> std::io::Result<bool> {
+    sd_notify::booted()
+}
 
 /// Signs of life in the time after which the unit's watchdog would act: one may be late, and one may be lost.
 const SIGNS_PER_WATCHDOG: u32 = 3;

@@ -5,13 +5,16 @@
 mod procs;
 #[path = "procs/pm2.rs"]
 mod real;
+mod support;
 
 use landfall::proc;
 use landfall::spec::{Command, Millis, StartSpec};
 use landfall::start::direct::Direct;
+use landfall::start::systemd::Systemd;
 use landfall::start::{Launch, Manager, SlotFacts};
 use procs::{App, block_on, eventually, landfall, stop_spec, working_under};
 use real::Daemon;
+use support::container::{Container, is_inside};
 
 /// A manager, and an app for it.
 struct Bench {
@@ -29,6 +32,10 @@ impl Bench {
     fn pm2() -> Self {
         let daemon = Daemon::new();
         Self { app: App::new(), manager: Box::new(daemon.manager()), _daemon: Some(daemon) }
+    }
+
+    fn systemd() -> Self {
+        Self { app: App::new(), manager: Box::new(Systemd), _daemon: None }
     }
 
     fn launch(&self, release: &str) -> Launch {
@@ -61,7 +68,13 @@ impl Drop for Bench {
     }
 }
 
+/// The machine on which every promise is asked of a real systemd.
+const MACHINE: &str = "every promise";
+
 fn all_keep(promise: fn(&Bench)) {
+    if is_inside(MACHINE) {
+        return promise(&Bench::systemd());
+    }
     promise(&Bench::direct());
     promise(&Bench::pm2());
 }
@@ -137,4 +150,11 @@ fn what_runs_can_be_made_to_last() {
         bench.start(&bench.launch("a"));
         block_on(bench.manager.persist(&bench.app.slot())).unwrap();
     });
+}
+
+#[test]
+fn systemd_keeps_every_promise_above_on_a_machine_of_its_own() {
+    let machine = Container::boot();
+    let said = machine.run_tests(MACHINE, &["--skip", "systemd_keeps_every_promise"]);
+    assert!(said.out.contains("test result: ok. 6 passed"), "{}", said.out);
 }

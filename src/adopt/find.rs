@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::AdoptError;
 use crate::proc::{self, Stat};
+use crate::processes::foreign_unit;
 use crate::start::ProcessId;
 use crate::start::pm2::foreign;
 
@@ -132,14 +133,6 @@ fn found(processes: Vec<ProcessId>, pm2: Option<(PathBuf, String)>) -> Result<Fo
         }
     }
     let user = proc::user(first.pid).ok_or(AdoptError::Unreadable(first.pid))?;
-    let unit = unit_of(first.pid).filter(|unit| unit_of(std::process::id()).as_ref() != Some(unit));
+    let unit = foreign_unit(first.pid);
     Ok(Found { processes, tree: cwd.path, aliases: Vec::new(), shared: None, user, pm2, unit })
-}
-
-/// The service unit whose control group holds a process; none for sessions.
-fn unit_of(pid: u32) -> Option<String> {
-    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let unit = path.rsplit('/').find(|part| part.ends_with(".service"))?;
-    (!unit.starts_with("user@")).then(|| unit.to_owned())
 }

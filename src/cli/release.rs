@@ -27,6 +27,7 @@ use crate::record::journal::Target;
 use crate::release::{Skip, spec_of};
 use crate::retry::Patience;
 use crate::spec::ManagerKind;
+use crate::start::systemd;
 use crate::status::{Around, SourceView};
 use crate::watch::{self, Overrides, Shared, Site};
 
@@ -102,7 +103,14 @@ pub enum StartMode {
 pub fn run(args: &ReleaseArgs, context: &Context) -> Outcome {
     // A pm2 daemon started from here lives on; it must not hold what this process was given.
     close_fds::set_fds_cloexec(3, &[]);
-    let asked = manager(args.start_mode)?;
+    let asked = args.start_mode.map(manager);
+    if asked == Some(ManagerKind::Systemd) {
+        systemd::able().map_err(|error| {
+            CliError::new(Exit::Usage, "ManagerDown", error).hint(
+                "--start-mode direct, and an agent as a service, brings the app up after a reboot as well",
+            )
+        })?;
+    }
     let host = context.host()?;
     startable(&host.config)?;
     let environment = context.environment(&host, args.env.as_ref())?;
@@ -153,16 +161,11 @@ pub fn run(args: &ReleaseArgs, context: &Context) -> Outcome {
     })
 }
 
-fn manager(mode: Option<StartMode>) -> Result<Option<ManagerKind>, CliError> {
+const fn manager(mode: StartMode) -> ManagerKind {
     match mode {
-        None => Ok(None),
-        Some(StartMode::Pm2) => Ok(Some(ManagerKind::Pm2)),
-        Some(StartMode::Direct) => Ok(Some(ManagerKind::Direct)),
-        Some(StartMode::Systemd) => {
-            let what = "this landfall cannot drive systemd: no unit is made of an app yet";
-            Err(CliError::new(Exit::Usage, "ManagerUnknown", what)
-                .hint("--start-mode direct, and the agent as a unit, brings the app up after a reboot"))
-        }
+        StartMode::Pm2 => ManagerKind::Pm2,
+        StartMode::Direct => ManagerKind::Direct,
+        StartMode::Systemd => ManagerKind::Systemd,
     }
 }
 

@@ -76,15 +76,19 @@ pub struct StartOverride {
 }
 
 impl StartOverride {
-    /// The process as this host runs it.
+    /// The process as this host runs it. How an app says that it is ready is a matter between it and the manager
+    /// that its recipe names: to another one it says nothing.
     #[must_use]
     pub fn apply(&self, start: &StartSpec) -> StartSpec {
         let manager = self.manager.unwrap_or(start.manager);
         // The workers of a cluster share one port through pm2's daemon; without it, the second could not listen.
         let was_cluster = start.manager == ManagerKind::Pm2 && pm2_mode(start) == Pm2Mode::Cluster;
         let instances = if was_cluster && manager != ManagerKind::Pm2 { 1 } else { start.instances };
+        let is_same = manager == start.manager;
         StartSpec {
             manager,
+            ready: start.ready && is_same,
+            listen_timeout: start.listen_timeout.filter(|_| is_same),
             mode: self.mode.or(start.mode),
             instances: self.instances.unwrap_or(instances),
             memory_max: self.memory_max.or(start.memory_max),

@@ -194,6 +194,20 @@ fn a_cluster_is_one_process_under_a_manager_that_shares_no_port() {
 }
 
 #[test]
+fn what_an_app_says_to_one_manager_is_not_waited_for_by_another() {
+    let recipe = "app = \"web\"\nversion = \"1\"\n[start]\nmanager = \"pm2\"\nrun = [\"a\"]\nready = true\nlisten_timeout = \"9s\"";
+    let recipe = crate::recipe::Recipe::parse(recipe, Path::new("landfall.toml")).unwrap();
+    let start = recipe.release_spec("1".parse().unwrap()).start.remove(0);
+    let under = |manager: &str| {
+        let config = parse(&format!("[apps.web]\nstart = {manager:?}")).unwrap();
+        let start = config.app(&name("web")).unwrap().start.apply(&start);
+        (start.ready, start.listen_timeout.is_some())
+    };
+    assert_eq!(under("pm2"), (true, true));
+    assert_eq!(under("systemd"), (false, false));
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let missing = HostConfig::read(Path::new("/nonexistent/host.toml"));
     assert!(matches!(missing, Err(ConfigError::Missing { path }) if path.ends_with("host.toml")));

@@ -26,6 +26,19 @@ pub fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<String, EnvE
     Ok(expanded)
 }
 
+/// The same text for somebody else who expands references: `literal` writes what is none, `reference` a key.
+pub fn rewrite(
+    text: &str,
+    literal: impl Fn(&str) -> String,
+    reference: impl Fn(&str) -> String,
+) -> Result<String, EnvError> {
+    let write = |part| match part {
+        Part::Text(text) => literal(text),
+        Part::Key(key) => reference(key),
+    };
+    Ok(parts(text)?.into_iter().map(write).collect())
+}
+
 /// [`expand`] on every argument; a shell line stays as it is, since its shell sees the environment.
 pub fn expand_command(command: &Command, env: &BTreeMap<String, String>) -> Result<Command, EnvError> {
     match command {

@@ -18,6 +18,7 @@ pub(crate) use answering::ports;
 pub use attest::{Answerer, START_HEADER};
 pub use evidence::Evidence;
 pub use judge::{Judgement, Outcome, Policy, Sample, Trouble, Unhealthy, judge};
+pub(crate) use others::holds_its_socket;
 pub(crate) use probe::Asking;
 pub(crate) use trial::{Trial, try_out};
 pub use verify::{Advice, Proof, Reason, Started, Verdict, Verification, verify};

@@ -6,7 +6,7 @@ use super::attest::Answerer;
 use super::probe::{Asking, port};
 use super::verify::{Started, answerer};
 use crate::proc::{self, Holder, Stat};
-use crate::spec::HealthSpec;
+use crate::spec::{HealthSpec, ManagerKind, StartSpec};
 use crate::start::ProcessId;
 
 /// Under pm2: a worker too many, too few or not of this start, or a process left in another release. While
@@ -51,6 +51,11 @@ pub(super) fn port_holders(checks: &[HealthSpec], asking: &Asking<'_>) -> Vec<(u
     let ports: HashSet<u16> = checks.iter().filter_map(|spec| port(spec, asking)).collect();
     let held = ports.into_iter().flat_map(|port| proc::listeners(port).into_iter().map(move |by| (port, by)));
     held.filter(|(_, holder)| !own.contains(&holder.pid) && !is_pm2(holder)).collect()
+}
+
+/// systemd itself listens for an app whose socket it passes on.
+pub(crate) fn holds_its_socket(holder: &Holder, start: &StartSpec) -> bool {
+    holder.pid == proc::INIT && start.manager == ManagerKind::Systemd && start.socket.is_some()
 }
 
 /// Under pm2 cluster the daemon listens for its workers: it is no stranger.

@@ -18,8 +18,7 @@ use plan::{Act, Facts, Owner, Plan};
 
 /// The unit's name.
 pub const UNIT: &str = "landfall.service";
-/// Where an administrator's units are.
-pub const UNIT_DIR: &str = "/etc/systemd/system";
+pub use crate::systemd::{UNIT_DIR, booted as has_systemd};
 
 /// Write permission of everybody but the owner.
 const OTHERS_WRITE: u32 = 0o022;
@@ -63,11 +62,6 @@ pub enum InstallError {
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> InstallError {
     let path = path.to_owned();
     move |source| InstallError::Io { path, source }
-}
-
-/// Whether systemd runs this system.
-pub fn has_systemd() -> io::Result<bool> {
-    sd_notify::booted()
 }
 
 /// Whether nobody but root can put another program in this one's place.

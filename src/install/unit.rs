@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use landfall_store::Digest;
 
+use crate::systemd::UNIT_DIR;
+use crate::systemd::quote::path_word;
+
 const CONTEXT: &str = "landfall 2026-11-21 systemd unit v1";
 /// The first line of a unit that landfall wrote, before its seal.
 const SEAL_LINE: &str = "# Written by `landfall install`; changes belong in a drop-in. Seal: ";
@@ -56,9 +59,9 @@ impl Unit {
     }
 
     fn body(&self) -> String {
-        let program = quoted(&self.program);
-        let config = quoted(&self.config);
-        let root = quoted(&self.root);
+        let program = path_word(&self.program);
+        let config = path_word(&self.config);
+        let root = path_word(&self.root);
         let mut text = HEAD.replace("{ROOT}", &root);
         text.push_str("[Service]\n");
         text.push_str(&RUN.replace("{START}", &format!("{program} watch --config {config} --root {root}")));
@@ -66,6 +69,9 @@ impl Unit {
             text.push_str(&AS_USER.replace("{USER}", user));
         }
         text.push_str(HARDENING);
+        if self.user.is_none() {
+            text.push_str(&UNITS.replace("{UNITS}", UNIT_DIR));
+        }
         self.allow_writing(&mut text);
         text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
         text
@@ -85,19 +91,9 @@ impl Unit {
         );
         for place in places {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "ReadWritePaths=-{}", quoted(place));
+            let _ = writeln!(text, "ReadWritePaths=-{}", path_word(place));
         }
     }
-}
-
-/// A path as one word of a unit file, systemd.syntax(7) and systemd.service(5).
-fn quoted(path: &Path) -> String {
-    let text = path.to_string_lossy().replace('%', "%%");
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:,%".contains(c);
-    if text.chars().all(plain) {
-        return text;
-    }
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "$$"))
 }
 
 const HEAD: &str = "\
@@ -171,6 +167,11 @@ CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_AUDIT_WRITE
 # A host whose apps need none of that can set them in a drop-in.
 ";
 
+const UNITS: &str = "\
+# Units of apps that systemd runs (`manager = \"systemd\"`). Whoever is root may have systemd run anything already.
+ReadWritePaths={UNITS}
+";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,14 +210,22 @@ mod tests {
 
     #[test]
     fn a_path_is_one_word_whatever_stands_in_it() {
-        assert_eq!(quoted(Path::new("/var/lib/landfall")), "/var/lib/landfall");
-        assert_eq!(quoted(Path::new("/srv/100% sure")), "\"/srv/100%% sure\"");
-        assert_eq!(quoted(Path::new("/srv/$a\"b\\c")), "\"/srv/$$a\\\"b\\\\c\"");
+        assert_eq!(path_word(Path::new("/var/lib/landfall")), "/var/lib/landfall");
+        assert_eq!(path_word(Path::new("/srv/100% sure")), "\"/srv/100%% sure\"");
+        assert_eq!(path_word(Path::new("/srv/$a\"b\\c")), "\"/srv/$$a\\\"b\\\\c\"");
+    }
+
+    #[test]
+    fn only_an_agent_that_is_root_writes_units_of_apps() {
+        assert!(unit().text().contains("\nReadWritePaths=/etc/systemd/system\n"));
+        let other = Unit { user: Some("deploy".to_owned()), ..unit() };
+        assert!(!other.text().contains("/etc/systemd/system"));
     }
 
     #[test]
     fn what_the_hardening_would_make_read_only_stays_writable() {
-        assert!(!unit().text().contains("ReadWritePaths"));
+        let places = unit().text().lines().filter(|line| line.starts_with("ReadWritePaths")).count();
+        assert_eq!(places, 1, "the units of apps");
         let dirs = vec![PathBuf::from("/usr/local/web"), PathBuf::from("/srv/web")];
         let text = Unit { app_dirs: dirs, ..unit() }.text();
         assert!(text.contains("ReadWritePaths=-/usr/local/web\n"));

@@ -31,6 +31,9 @@ pub fn now_ticks() -> u64 {
 /// whoever gives an order and whoever takes it are of one version.
 pub const OWN_PROGRAM: &str = "/proc/self/exe";
 
+/// Pid of the init system.
+pub const INIT: u32 = 1;
+
 /// Lets the kernel call this process by its program's name, not by the last part of [`OWN_PROGRAM`].
 pub fn take_own_name() {
     // Only what `ps` shows depends on it.
@@ -171,6 +174,18 @@ fn pair(entry: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((entry[..at].to_vec(), entry[at + 1..].to_vec()))
 }
 
+/// The service unit of systemd whose control group holds a process; none for a person's session.
+pub fn unit(pid: u32) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    unit_in(&groups)
+}
+
+fn unit_in(groups: &str) -> Option<String> {
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let unit = path.rsplit('/').find(|part| part.ends_with(".service"))?;
+    (!unit.starts_with("user@")).then(|| unit.to_owned())
+}
+
 /// The arguments of a process as it shows them now: a program may have replaced them by a title.
 pub fn arguments(pid: u32) -> Vec<String> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -276,6 +291,18 @@ mod tests {
         assert_eq!(found.iter().map(|id| id.pid).collect::<Vec<_>>(), [child.id()]);
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_unit_is_read_from_the_control_group() {
+        let unit = |path: &str| unit_in(&format!("1:name=systemd:{path}\n0::{path}\n"));
+        assert_eq!(unit("/system.slice/legacy.service").as_deref(), Some("legacy.service"));
+        assert_eq!(
+            unit("/landfall.slice/landfall-a..b..c@2.service/x").unwrap(),
+            "landfall-a..b..c@2.service"
+        );
+        assert_eq!(unit("/user.slice/user-0.slice/user@0.service/init.scope"), None);
+        assert_eq!(unit("/user.slice/user-0.slice/session-1.scope"), None);
     }
 
     #[test]

@@ -41,6 +41,7 @@ fn read(table: &Table<'_>, name: Name) -> Result<StartSpec, Problem> {
     };
     follows_links(table, &start)?;
     can_be_a_cluster(table, &start)?;
+    waits_for_something(table, &start)?;
     Ok(start)
 }
 
@@ -48,7 +49,7 @@ fn read(table: &Table<'_>, name: Name) -> Result<StartSpec, Problem> {
 fn fits(table: &Table<'_>, manager: ManagerKind) -> Result<(), Problem> {
     let refused: &[&str] = match manager {
         ManagerKind::Pm2 => &["socket"],
-        ManagerKind::Systemd => &["mode", "ready", "listen_timeout", "node_args"],
+        ManagerKind::Systemd => &["mode", "node_args"],
         ManagerKind::Direct => &["mode", "ready", "listen_timeout", "node_args", "memory_max"],
     };
     let hint = match manager {
@@ -56,7 +57,7 @@ fn fits(table: &Table<'_>, manager: ManagerKind) -> Result<(), Problem> {
             "pm2's own cluster mode shares the port: `mode = \"cluster\"`, or `manager = \"direct\"`"
         }
         ManagerKind::Systemd | ManagerKind::Direct => {
-            "it is for `manager = \"pm2\"`; `memory_max` also for systemd"
+            "it is for `manager = \"pm2\"`; `memory_max`, `ready` and `listen_timeout` also for systemd"
         }
     };
     match refused.iter().find_map(|key| table.get(key)) {
@@ -64,6 +65,16 @@ fn fits(table: &Table<'_>, manager: ManagerKind) -> Result<(), Problem> {
             .invalid(format!("the manager `{}` does not know this", manager_name(manager)))
             .with_hint(hint)),
         None => Ok(()),
+    }
+}
+
+/// systemd waits for nothing but the app's own word.
+fn waits_for_something(table: &Table<'_>, start: &StartSpec) -> Result<(), Problem> {
+    match (start.manager, table.get("listen_timeout")) {
+        (ManagerKind::Systemd, Some(value)) if !start.ready => Err(value
+            .invalid("the manager `systemd` waits for the app only when it says that it is ready")
+            .with_hint("`ready = true`, or leave it out: `[health]` has its own time")),
+        _ => Ok(()),
     }
 }
 

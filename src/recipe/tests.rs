@@ -244,6 +244,31 @@ fn words_outside_their_lists_are_refused_with_the_list() {
 }
 
 #[test]
+fn readiness_is_for_managers_that_wait_for_it() {
+    let start =
+        |manager: &str, lines: &str| format!("[start]\nrun = [\"a\"]\nmanager = {manager:?}\n{lines}");
+    let spec =
+        with(&start("systemd", "ready = true\nlisten_timeout = \"20s\"\nmemory_max = \"1GiB\"")).unwrap();
+    assert!(spec.release_spec("1".parse().unwrap()).start[0].ready);
+    with(&start("pm2", "listen_timeout = \"20s\"")).unwrap();
+    refused(
+        &start("systemd", "listen_timeout = \"20s\""),
+        ProblemKind::Invalid,
+        "waits for the app only when",
+    );
+    refused(
+        &start("direct", "ready = true"),
+        ProblemKind::Invalid,
+        "the manager `direct` does not know this",
+    );
+    refused(
+        &start("systemd", "mode = \"fork\""),
+        ProblemKind::Invalid,
+        "the manager `systemd` does not know this",
+    );
+}
+
+#[test]
 fn a_command_is_a_list_unless_it_says_shell() {
     refused("[start]\nrun = \"node server.js\"", ProblemKind::Invalid, "[\"node\", \"server.js\"]");
     refused("[start]\nrun = []", ProblemKind::Invalid, "1 to");

@@ -12,7 +12,7 @@ use crate::effects::Fetched;
 use crate::record::fetching::Told;
 use crate::record::journal::{Class, Failure};
 use crate::record::release::ReleaseRecord;
-use crate::spec::{ManagerKind, ReleaseSpec, StepKind, StepSpec, applies};
+use crate::spec::{StepKind, StepSpec, applies};
 
 /// Release features this landfall can act on.
 const FEATURES: [&str; 0] = [];
@@ -157,11 +157,6 @@ impl Inner {
         {
             return Err(super::steps::without_check(step));
         }
-        if let Some(unbuilt) = unbuilt(&spec) {
-            let what =
-                format!("{id} asks for {unbuilt}, which this landfall cannot do yet: install a newer one");
-            return refuse("FeatureUnknown", what);
-        }
         if spec.start.is_empty()
             && spec.steps.is_empty()
             && spec.health.is_empty()
@@ -171,12 +166,6 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-/// What a recipe may say and this landfall does not do: refused rather than ignored.
-fn unbuilt(spec: &ReleaseSpec) -> Option<&'static str> {
-    let systemd = spec.start.iter().any(|start| start.manager == ManagerKind::Systemd);
-    systemd.then_some("manager = \"systemd\"")
 }
 
 fn supply(error: StoreError) -> Failure {

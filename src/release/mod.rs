@@ -255,12 +255,16 @@ impl HostSupply {
         self.work(Work::KeepAssets(newest_first)).await
     }
 
-    /// Puts large logs aside that the app writes itself.
-    pub fn rotate_own_logs(&self) {
-        let (app, dir) = (self.inner.service.app.clone(), self.inner.service.dir.own_logs());
+    /// Puts large logs aside that nobody else bounds: those that the app writes itself, and those that systemd
+    /// writes. A shim never lets its own become so large.
+    pub fn rotate_logs(&self) {
+        let service = &self.inner.service;
+        let (app, dirs) = (service.app.clone(), [service.dir.own_logs(), service.dir.logs()]);
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = crate::own_logs::rotate(&dir) {
-                tracing::warn!(%app, %error, "a log of the app was not rotated");
+            for dir in dirs {
+                if let Err(error) = crate::own_logs::rotate(&dir) {
+                    tracing::warn!(%app, %error, "a log of the app was not rotated");
+                }
             }
         });
     }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,16 @@ pub(crate) fn prepare(
         command.gid(gid).uid(uid);
     }
     command
+}
+
+/// The first executable file of this name on a search path.
+pub(crate) fn find(name: &str, path: &str) -> Option<PathBuf> {
+    let candidates = std::env::split_paths(path).map(|dir| dir.join(name));
+    candidates.filter(|file| file.is_absolute()).find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod pm2;
 pub mod preflight;
 pub mod shim;
 pub mod strangers;
+pub mod systemd;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

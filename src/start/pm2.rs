@@ -30,12 +30,12 @@ use rustix::fs::OFlags;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-use self::cli::{Cli, find};
+use self::cli::Cli;
 use self::ecosystem::{Entry, ecosystem, mode, name, objection};
 use self::files::{Asked, Files, at};
 use self::limits::{CALL_WAIT, DAEMON_TRIES, HOME_BYTES_MAX, LISTEN_TIMEOUT, RESURRECT_WAIT, SETTLE_WAIT};
 use self::words::Words;
-use super::command::argv;
+use super::command::{argv, find};
 use super::shim::limits::{KILL_WAIT, LOOK_AGAIN, LOOK_AGAIN_MAX};
 use super::{Account, Launch, Manager, ProcessId, Slot, SlotFacts, StartError, durable};
 use crate::pending::Pending;

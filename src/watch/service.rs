@@ -28,6 +28,7 @@ use crate::retry::Patience;
 use crate::spec::ManagerKind;
 use crate::start::direct::Direct;
 use crate::start::pm2::Pm2;
+use crate::start::systemd::Systemd;
 use crate::start::{Account, Manager};
 use crate::step::Runner;
 
@@ -116,6 +117,7 @@ impl Shared {
         };
         Managers {
             direct: Rc::clone(&self.direct),
+            systemd: Rc::new(Systemd),
             pm2: pm2.map(|pm2| Rc::new(pm2) as Rc<dyn Manager>).map_err(|error| error.to_string()),
         }
     }

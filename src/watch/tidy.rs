@@ -45,7 +45,7 @@ impl Site {
             Tick::Attempted(_) | Tick::InSync { .. } => self.clean(app).await,
             _ => {}
         }
-        self.supply.rotate_own_logs();
+        self.supply.rotate_logs();
     }
 
     /// After every attempt, a failed one too: bad versions in a row must not fill the disk.

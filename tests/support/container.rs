@@ -7,6 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -17,11 +18,38 @@ use super::wait;
 /// Time to boot, or to power off: a second when nothing else runs.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 
+/// One machine at a time: a boot takes all a small machine has.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// Names the test that runs on a machine of its own instead of here.
+const INSIDE: &str = "LANDFALL_TEST_INSIDE";
+
+/// Runs the body of a test on a machine with a real systemd, as root and as an ordinary program there: this very test,
+/// once more.
+#[track_caller]
+pub fn inside<F: FnOnce()>(body: F) {
+    // A closure is called after the function it stands in.
+    let closure = std::any::type_name::<F>();
+    let test = closure.trim_end_matches("::{{closure}}").rsplit("::").next().unwrap_or(closure);
+    if is_inside(test) {
+        return body();
+    }
+    let machine = Container::boot();
+    let said = machine.run_tests(test, &["--exact", test, "--nocapture"]);
+    assert!(said.out.contains("1 passed"), "{}", said.out);
+}
+
+/// Whether this is a program that [`Container::run_tests`] runs under this name.
+pub fn is_inside(test: &str) -> bool {
+    std::env::var(INSIDE).as_deref() == Ok(test)
+}
+
 /// A machine, running or powered off.
 pub struct Container {
     dir: TempDir,
     boots: u32,
     running: Option<Running>,
+    _turn: MutexGuard<'static, ()>,
 }
 
 struct Running {
@@ -38,7 +66,8 @@ impl Container {
             "this test boots a container with systemd: run it as root, in a place that allows mounts"
         );
         let dir = tempfile::Builder::new().prefix("landfall-machine-").tempdir().expect("a directory");
-        let mut machine = Self { dir, boots: 0, running: None };
+        let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut machine = Self { dir, boots: 0, running: None, _turn: turn };
         for name in ["disk/etc/systemd/system", "disk/usr/local/bin", "disk/srv", "work", "root"] {
             std::fs::create_dir_all(machine.dir.path().join(name)).expect("a directory");
         }
@@ -166,6 +195,19 @@ impl Container {
         let said = self.run(arguments);
         assert_eq!(said.code, Some(0), "{arguments:?}\nstdout: {}\nstderr: {}", said.out, said.err);
         said.out
+    }
+
+    /// Runs tests of this very program on the machine; all of them must pass.
+    #[track_caller]
+    pub fn run_tests(&self, name: &str, arguments: &[&str]) -> Said {
+        let here = std::env::current_exe().expect("this program");
+        std::fs::copy(here, self.path("usr/local/bin/tests")).expect("a copy of this program");
+        // PrivateTmp hides what lies in /tmp: the files of apps are elsewhere, as on any host.
+        let mut command = self.program(&["/usr/local/bin/tests", "--test-threads=1"]);
+        command.args(arguments).env(INSIDE, name).env("TMPDIR", "/srv");
+        let said = Said::of(command.output().expect("nsenter of util-linux is needed for this test"));
+        assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+        said
     }
 
     /// A property of a unit, as systemd has it.

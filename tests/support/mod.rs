@@ -15,6 +15,7 @@ pub mod next_app;
 pub mod nginx;
 pub mod port;
 pub mod process;
+pub mod site;
 pub mod socket_app;
 pub mod source;
 pub mod tar;

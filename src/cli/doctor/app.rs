@@ -6,15 +6,19 @@ use std::path::Path;
 use landfall_store::{Artifact, Kind, Name, Store};
 
 use super::examine::{Finding, Patient};
-use super::{programs, servers};
+use super::{programs, servers, systemd};
 use crate::config::AppConfig;
 use crate::diff::content;
 use crate::env::{self, EnvError, EnvInput, Layer, LayerKind, Place};
+use crate::health::holds_its_socket;
 use crate::layout::AppDir;
 use crate::preview::Documents;
 use crate::proc;
+use crate::processes::of_systemd;
 use crate::release::spec_of;
-use crate::spec::{Check, EnvSpec, HealthSpec, ReleaseSpec, StepKind, StepSpec, applies};
+use crate::spec::{
+    Check, EnvSpec, HealthSpec, ManagerKind, ReleaseSpec, StartSpec, StepKind, StepSpec, applies,
+};
 use crate::start::Account;
 use crate::state::Target;
 
@@ -99,7 +103,7 @@ impl App<'_> {
     }
 
     /// Whether anything of it runs on a host of these roles.
-    fn starts(&self, spec: &ReleaseSpec) -> bool {
+    fn runs(&self, spec: &ReleaseSpec) -> bool {
         spec.start.iter().any(|start| applies(&start.roles, self.roles()))
     }
 
@@ -129,6 +133,7 @@ impl App<'_> {
         let dir =
             self.patient.host.root.app(self.name, self.patient.environment, self.config().dir.as_deref());
         found.extend(self.ports(spec, &env, &dir));
+        found.extend(self.systemd(spec));
         found.extend(self.health(spec));
         found.extend(self.user(spec));
         found.extend(self.other_pm2(spec, account.as_ref()));
@@ -202,23 +207,27 @@ impl App<'_> {
     fn ports(&self, spec: &ReleaseSpec, env: &BTreeMap<String, String>, dir: &AppDir) -> Vec<Finding> {
         let checks = spec.health.iter().filter(|health| applies(&health.roles, self.roles()));
         let mut ports: BTreeSet<u16> = checks.filter_map(|health| port_of(health, env)).collect();
-        let own = env.get("PORT").filter(|_| self.starts(spec));
+        let own = env.get("PORT").filter(|_| self.runs(spec));
         ports.extend(own.and_then(|port| port.parse::<u16>().ok()));
         let releases = dir.releases().canonicalize().unwrap_or_else(|_| dir.releases());
         let mut found = Vec::new();
         for port in ports {
             let held = proc::listeners(port).into_iter().find(|holder| {
                 let own = holder.cwd.as_ref().is_some_and(|cwd| cwd.starts_with(&releases));
-                !own && !holder.command.starts_with("PM2")
+                let starts = self.starts(spec);
+                let passed = starts.iter().any(|start| holds_its_socket(holder, start));
+                !own && !passed && !holder.command.starts_with("PM2")
             });
             found.push(match held {
                 Some(holder @ proc::Holder { pid, .. }) => Finding::problem(
                     PORT,
                     format!("port {port} is held by {holder}, which landfall did not start"),
-                    format!(
-                        "if that is the app: landfall adopt {} --pid {pid}; else stop it: kill {pid}",
-                        self.name
-                    ),
+                    of_systemd(self.name, pid).unwrap_or_else(|| {
+                        format!(
+                            "if that is the app: landfall adopt {} --pid {pid}; else stop it: kill {pid}",
+                            self.name
+                        )
+                    }),
                 ),
                 None => Finding::good(PORT, format!("{port} is free or the app's own")),
             });
@@ -242,11 +251,22 @@ impl App<'_> {
         if self.patient.host.config.migrator { Vec::new() } else { blind.map(told).collect() }
     }
 
+    /// The processes that would run here, as host.toml has them.
+    fn starts(&self, spec: &ReleaseSpec) -> Vec<StartSpec> {
+        let here = spec.start.iter().filter(|start| applies(&start.roles, self.roles()));
+        here.map(|start| self.config().start.apply(start)).collect()
+    }
+
+    /// Whether systemd can be asked to run what it should.
+    fn systemd(&self, spec: &ReleaseSpec) -> Option<Finding> {
+        let wanted = self.starts(spec).iter().any(|start| start.manager == ManagerKind::Systemd);
+        wanted.then(|| systemd::finding(&systemd::look()))
+    }
+
     fn health(&self, spec: &ReleaseSpec) -> Option<Finding> {
-        let starts = spec.start.iter().any(|start| applies(&start.roles, self.roles()));
         let checks =
             spec.health.iter().any(|health| applies(&health.roles, self.roles()) && !health.advisory);
-        (starts && !checks).then(|| {
+        (self.runs(spec) && !checks).then(|| {
             let what = "no health check: it counts as healthy when it runs for three seconds";
             Finding::warning(
                 HEALTH,
@@ -259,7 +279,7 @@ impl App<'_> {
     /// Apps of root are copies, and can change everything.
     fn user(&self, spec: &ReleaseSpec) -> Option<Finding> {
         let as_root = rustix::process::geteuid().is_root() && self.config().user.is_none();
-        (as_root && self.starts(spec)).then(|| {
+        (as_root && self.runs(spec)).then(|| {
             let app = self.name;
             let what =
                 "no `user` under [apps]: the app and its steps run as root, and each release is a full copy";
@@ -286,7 +306,7 @@ impl App<'_> {
                 "if `{name}` is among them: landfall adopt {name} --pm2 {name} --pm2-home {home}; else PM2_HOME={home} pm2 kill",
                 home = home.display()
             );
-            found.extend(self.starts(spec).then(|| Finding::warning(PM2, what, fix)));
+            found.extend(self.runs(spec).then(|| Finding::warning(PM2, what, fix)));
         }
         found
     }

@@ -10,6 +10,7 @@ mod repository;
 mod root;
 mod servers;
 mod supply;
+mod systemd;
 
 use std::path::Path;
 
@@ -38,7 +39,8 @@ const TRUST: &str = "trust";
 ///
 /// Looks at host.toml, accounts, the root and its disk, the store, the state, and for every app that the state
 /// or host.toml names: artifact, env layers and required keys, the programs its steps and processes need, the
-/// databases and queues that its env names, its port, its health check, a pm2 beside landfall's own. Then at the agent, its service, the clock and the limits.
+/// databases and queues that its env names, its port, its health check, a pm2 beside landfall's own, whether systemd
+/// can run what it should. Then at the agent, its service, the clock and the limits.
 ///
 /// Run it as the account of the agent. It needs no agent and changes nothing. Exit status: 0 nothing must be
 /// mended (there may be warnings), 1 something must.

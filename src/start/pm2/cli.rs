@@ -1,10 +1,8 @@
 //! Calls of the pm2 program: absolute path, scrubbed environment, a deadline, and no trust in its status.
 
 use std::cell::RefCell;
-use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -119,14 +117,4 @@ fn last_lines(text: &str) -> String {
 fn shown(arguments: &[&std::ffi::OsStr]) -> String {
     let parts: Vec<_> = arguments.iter().map(|part| part.to_string_lossy()).collect();
     parts.join(" ")
-}
-
-/// The first executable file of this name on a search path.
-pub(super) fn find(name: &str, path: &str) -> Option<PathBuf> {
-    let candidates = std::env::split_paths(path).map(|dir| dir.join(name));
-    candidates.filter(|file| file.is_absolute()).find(|file| is_executable(file))
-}
-
-fn is_executable(file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }

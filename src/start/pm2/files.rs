@@ -1,12 +1,10 @@
 //! What landfall writes for pm2 and for its launcher.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,7 +12,7 @@ use super::ecosystem::Entry;
 use crate::spec::Millis;
 use crate::start::command::RunAs;
 use crate::start::shim::limits::ORDER_BYTES_MAX;
-use crate::start::shim::log::rotate_large;
+use crate::start::shim::log::make_for_another;
 use crate::start::shim::order::SlotFiles;
 use crate::start::{Launch, ProcessId, Slot, StartError, durable};
 
@@ -53,7 +51,8 @@ impl Files {
         let owner = launch.slot.account.as_ref().map(RunAs::from);
         durable::private_dir(&self.own.dir).map_err(at(&self.own.dir))?;
         fs::create_dir_all(&self.open_dir).map_err(at(&self.open_dir))?;
-        make_log(&launch.slot, owner)?;
+        let log = launch.slot.log_path();
+        make_for_another(&log, owner).map_err(at(&log))?;
         if fs::read(&self.launcher).ok().as_deref() != Some(LAUNCHER.as_bytes()) {
             durable::write(&self.launcher, 0o644, LAUNCHER.as_bytes()).map_err(at(&self.launcher))?;
         }
@@ -144,25 +143,6 @@ fn order<'a>(launch: &'a Launch, entry: &'a Entry) -> LauncherOrder<'a> {
 fn release_env(release: &Path) -> BTreeMap<String, String> {
     let file = release.join(".landfall").join("env.json");
     durable::read_json(&file, ORDER_BYTES_MAX).ok().flatten().unwrap_or_default()
-}
-
-/// pm2 writes the log itself, as the account: the file is the account's, the directory need not be.
-fn make_log(slot: &Slot, owner: Option<RunAs>) -> Result<(), StartError> {
-    fs::create_dir_all(&slot.logs_dir).map_err(at(&slot.logs_dir))?;
-    let path = slot.log_path();
-    // pm2 never does; its new workers open the new file.
-    rotate_large(&path);
-    let opened = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-        .open(&path);
-    let file = opened.map_err(at(&path))?;
-    if file.metadata().map_err(at(&path))?.nlink() != 1 {
-        return Err(at(&path)(io::Error::other("has another name: it is not only a log")));
-    }
-    owner.map_or(Ok(()), |owner| owner.give(&file)).map_err(at(&path))
 }
 
 pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> StartError + '_ {

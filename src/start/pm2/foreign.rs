@@ -9,10 +9,11 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::cli::{Cli, find};
+use super::cli::Cli;
 use super::limits::CALL_WAIT;
 use super::{down, workers};
 use crate::adopted::Pm2Entry;
+use crate::start::command::find;
 use crate::start::shim::signals;
 use crate::start::{ProcessId, StartError};
 

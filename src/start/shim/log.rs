@@ -5,12 +5,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
 use super::limits::{LINE_BYTES_MAX, LOG_FILE_BYTES_MAX, LOG_FILES_KEPT};
+use crate::start::RunAs;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy)]
@@ -80,12 +81,19 @@ impl Log {
     }
 }
 
-/// Puts a log aside that somebody else writes, if it is large: for whoever opens it next.
-pub(crate) fn rotate_large(path: &Path) {
+/// Makes a log that another supervisor writes, as `owner` if the app's account opens it (the directory need not be
+/// its). Nobody else rotates it: a large one is put aside first, for whoever opens it next.
+pub(crate) fn make_for_another(path: &Path, owner: Option<RunAs>) -> io::Result<()> {
+    std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
     let keep = Keep::default();
     if std::fs::symlink_metadata(path).is_ok_and(|log| log.len() > keep.file_bytes) {
         put_aside(path, keep.files);
     }
+    let file = append_to(path)?;
+    if file.metadata()?.nlink() != 1 {
+        return Err(io::Error::other("has another name: it is not only a log"));
+    }
+    owner.map_or(Ok(()), |owner| owner.give(&file))
 }
 
 fn put_aside(path: &Path, files: u32) {
