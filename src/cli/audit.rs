@@ -14,7 +14,6 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::look::{Looking, record_error};
 use super::report::{Report, Tone, columns};
-use super::report_host::report_error;
 use super::text::{cut, local, wrap};
 use crate::audit::{Run, join, log, runs};
 use crate::commit::history::HistoryError;
@@ -96,11 +95,11 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 /// What the hosts that report have on record. A host whose record is broken is named, and left out.
 fn reported(store: &Store, args: &Audit, context: &Context) -> Result<Vec<Run>, CliError> {
     let mut found = Vec::new();
-    for host in fleet::hosts(store).map_err(report_error)? {
+    for host in fleet::hosts(store).map_err(store_error)? {
         let history = host.report.and_then(|report| fleet::history(store, &report, &args.app));
         match history {
             Ok(history) => found.extend(runs(&host.host, history.entries())),
-            Err(ReadError::Store(error)) => return Err(report_error(error)),
+            Err(ReadError::Store(error)) => return Err(store_error(error)),
             Err(error) => {
                 let what = format!("{} in {} is left out: {error}", host.host, host.environment);
                 context.report.say(what);
