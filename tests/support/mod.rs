@@ -2,16 +2,19 @@
 //! deadline, and `/proc` as a witness that does not depend on landfall's own reading of it.
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
+pub mod authority;
 pub mod container;
 pub mod git;
 pub mod hash;
 pub mod host;
 pub mod http;
 pub mod json;
+pub mod network;
 pub mod next_app;
 pub mod port;
 pub mod process;
 pub mod source;
+pub mod store_server;
 pub mod tar;
 pub mod tools;
 pub mod wait;
