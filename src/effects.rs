@@ -31,6 +31,22 @@ impl Fetched {
     }
 }
 
+/// A try that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setback {
+    /// Why.
+    pub failure: Failure,
+    /// For how long whoever is to blame wants to be left alone, if it said so.
+    #[serde(default)]
+    pub retry_after: Option<Duration>,
+}
+
+impl From<Failure> for Setback {
+    fn from(failure: Failure) -> Self {
+        Self { failure, retry_after: None }
+    }
+}
+
 /// How thoroughly a release is compared with its recorded tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Depth {
@@ -54,7 +70,7 @@ pub trait Supply {
     /// What the artifact would be, if its manifest and env layers are on the host and its env resolves.
     fn known<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Option<Known>>;
     /// Moves what the host lacks and resolves the env: one try. May be dropped at any moment.
-    fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Failure>>;
+    fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Setback>>;
     /// Waits for a place among the releases that are prepared at once on this host.
     fn place<'a>(&'a self) -> Pending<'a, Place>;
     /// Builds the release directory afresh, whatever an earlier try left there.

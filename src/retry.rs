@@ -46,6 +46,9 @@ const OUTSIDE: Schedule = schedule(u32::MAX, 600, 600);
 /// Attempts after one that failed for this host's own trouble: soon at first.
 const HERE: Schedule = schedule(u32::MAX, 10, 600);
 
+/// No server is left alone for longer than this, whatever it asks for.
+const ASKED_MAX: Duration = Duration::from_secs(3600);
+
 /// A pause is drawn from its length ± 20 %, so that a fleet does not act in step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Jitter(f64);
@@ -63,6 +66,11 @@ impl Jitter {
     pub fn spread(self, pause: Duration) -> Duration {
         pause.mul_f64(self.0)
     }
+
+    /// A pause of at least this length: whoever asked for it is not asked earlier, nor by everybody at once.
+    fn beyond(self, asked: Duration) -> Duration {
+        asked.min(ASKED_MAX).mul_f64(self.0 + 1.0 - Self::BOUNDS[0].0)
+    }
 }
 
 impl Schedule {
@@ -73,6 +81,18 @@ impl Schedule {
         }
         let doubled = self.first.saturating_mul(1 << failed.saturating_sub(1).min(16));
         Some(hastened(jitter.spread(doubled.min(self.longest))))
+    }
+}
+
+impl Schedule {
+    /// The same where whoever failed asked to be left alone: at least for so long, and none if that is longer
+    /// than any pause here. Pure.
+    pub fn pause_of(&self, failed: u32, asked: Option<Duration>, jitter: Jitter) -> Option<Duration> {
+        let pause = self.pause(failed, jitter)?;
+        match asked {
+            Some(asked) if asked > self.longest => None,
+            asked => Some(pause.max(hastened(jitter.beyond(asked.unwrap_or_default())))),
+        }
     }
 }
 
@@ -98,14 +118,15 @@ pub const fn within(class: Class, stage: Stage, patience: Patience) -> Schedule 
 }
 
 /// The pause between an attempt that failed like this, `in_a_row` times by now, and the next one; none: only
-/// something new leads to another attempt. Pure.
-pub fn between(class: Class, in_a_row: u32, jitter: Jitter) -> Option<Duration> {
+/// something new leads to another attempt. `asked`: how long whoever failed asked to be left alone. Pure.
+pub fn between(class: Class, in_a_row: u32, asked: Option<Duration>, jitter: Jitter) -> Option<Duration> {
     let schedule = match class {
         Class::Supply | Class::Transient | Class::Refused => OUTSIDE,
         Class::Host | Class::Manager => HERE,
         Class::Prepare | Class::Migrate | Class::Start | Class::Health => ONCE,
     };
-    schedule.pause(in_a_row.clamp(1, u32::MAX - 1), jitter)
+    let pause = schedule.pause(in_a_row.clamp(1, u32::MAX - 1), jitter)?;
+    Some(pause.max(hastened(jitter.beyond(asked.unwrap_or_default()))))
 }
 
 #[cfg(test)]
@@ -145,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_is_outside_is_asked_every_ten_minutes_and_the_host_itself_soon_at_first() {
-        let secs = |class, row| between(class, row, EXACT).map(|pause| pause.as_secs());
+        let secs = |class, row| between(class, row, None, EXACT).map(|pause| pause.as_secs());
         for row in [1, 2, 1_000_000] {
             for class in [Class::Supply, Class::Transient, Class::Refused] {
                 assert_eq!(secs(class, row), Some(600), "{class:?}");
@@ -157,10 +178,30 @@ mod tests {
     }
 
     #[test]
+    fn whoever_asks_to_be_left_alone_is_for_at_least_so_long_and_not_for_ever() {
+        let secs = |asked: u64, jitter| {
+            let asked = Some(Duration::from_secs(asked));
+            SUPPLY.pause_of(1, asked, jitter).map(|pause| pause.as_secs())
+        };
+        assert_eq!(secs(0, EXACT), Some(2));
+        for jitter in Jitter::BOUNDS {
+            assert!((40..60).contains(&secs(40, jitter).unwrap()), "{jitter:?}");
+            assert_eq!(secs(61, jitter), None, "longer than an attempt waits: another attempt comes then");
+            let next = |asked| {
+                let pause = between(Class::Supply, 1, Some(Duration::from_secs(asked)), jitter);
+                pause.unwrap().as_secs()
+            };
+            assert!((480..=720).contains(&next(40)));
+            assert!((900..=1_260).contains(&next(900)));
+            assert!((3_600..=5_040).contains(&next(86_400 * 365)), "not for ever");
+        }
+    }
+
+    #[test]
     fn no_clock_lifts_a_quarantine() {
         for class in [Class::Prepare, Class::Migrate, Class::Start, Class::Health] {
             assert!(class.blames_the_release());
-            assert_eq!(between(class, 1, EXACT), None, "{class:?}");
+            assert_eq!(between(class, 1, None, EXACT), None, "{class:?}");
         }
     }
 

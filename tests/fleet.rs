@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::host::Said;
+use support::store_server::{StoreServer, token_file};
 use support::{Host, Source, wait};
 use tempfile::TempDir;
 
@@ -320,4 +321,126 @@ fn a_deploy_from_a_desk_waits_for_every_host_that_reports_and_ends_as_the_worst_
     for host in &mut fleet.hosts {
         assert!(host.stop_agent().success());
     }
+}
+
+const READ_TOKEN: &str = "read-canary-91c3aa0de4575f26b1";
+
+fn host_token(host: &str) -> String {
+    format!("report-canary-of-{host}-57c21e90fd34")
+}
+
+impl Fleet {
+    /// A server over the store, at this port or any, which takes reports of these hosts.
+    fn serve(&self, at: &str, hosts: &[&str]) -> StoreServer {
+        let dir = &self.hosts[0].dir;
+        let read = token_file(dir, "read-tokens", READ_TOKEN);
+        let lines: String = hosts.iter().map(|host| format!("{host} {}\n", host_token(host))).collect();
+        let report = token_file(dir, "report-tokens", &lines);
+        let mut command = self.hosts[0].program(env!("CARGO_BIN_EXE_landfall"));
+        command.arg("serve").arg(self.store.path()).args(["--listen", at, "--read-token-file"]).arg(read);
+        command.arg("--report-token-file").arg(report);
+        StoreServer::start(&mut command, &dir.join("serve.log"))
+    }
+
+    /// Lets every host read and report through a server, each with its own token.
+    fn go_through(&self, url: &str) {
+        for host in &self.hosts {
+            let toml = std::fs::read_to_string(host.dir.join("host.toml")).unwrap();
+            let name = toml.split('"').nth(1).unwrap();
+            token_file(&host.dir, "read.token", READ_TOKEN);
+            token_file(&host.dir, "report.token", &host_token(name));
+            let toml = toml.replace(
+                &format!("store = {:?}", self.store.path()),
+                &format!("store = \"{url}\"\nstore_token_file = \"read.token\""),
+            );
+            let report = "[report]\nto = \"store\"\nevery = \"10s\"\ntoken_file = \"report.token\"\n";
+            host.write("host.toml", &format!("{toml}\n{report}"));
+        }
+    }
+
+    /// Looks with nothing but an address and a token.
+    fn at_a_laptop(&self, url: &str, token: &str, arguments: &[&str]) -> support::host::Said {
+        let laptop = tempfile::tempdir().unwrap();
+        let token = token_file(laptop.path(), "token", token);
+        let mut command = self.hosts[0].program(env!("CARGO_BIN_EXE_landfall"));
+        command.current_dir(laptop.path()).args(["--store", url, "--store-token-file"]).arg(token);
+        support::host::Said::of(command.args(arguments).output().unwrap())
+    }
+}
+
+#[test]
+fn hosts_report_through_a_server_each_with_its_own_token_and_a_laptop_reads_all_of_it() {
+    let fleet = Fleet::new(&[("web-1", "true"), ("web-2", "false")]);
+    fleet.pack(&Source::sleeper("one"), "1.0.0");
+    fleet.pack(&Source::new(ASKS_THE_HOST).with("app/x", b"two"), "2.0.0");
+    let server = fleet.serve("127.0.0.1:0", &["web-1", "web-2"]);
+    fleet.go_through(&server.url);
+    fleet.deploy("1.0.0");
+    fleet.deploy("2.0.0");
+
+    let seen = fleet.at_a_laptop(&server.url, READ_TOKEN, &["status", "--fleet", "-o", "json"]);
+    seen.expect_code(0);
+    let list: Value = serde_json::from_str(&seen.out).unwrap();
+    let line = |item: &Value| {
+        let words = [&item["host"], &item["running"]["version"], &item["sync"], &item["health"]];
+        words.map(|word| word.as_str().unwrap().to_owned()).join(" ")
+    };
+    let lines: Vec<String> = list["items"].as_array().unwrap().iter().map(line).collect();
+    assert_eq!(lines, ["web-1 2.0.0 Synced Healthy", "web-2 1.0.0 OutOfSync Healthy"]);
+    let audit = fleet.at_a_laptop(&server.url, READ_TOKEN, &["audit", "web", "prod", "-o", "json"]);
+    audit.expect_code(0);
+    let list: Value = serde_json::from_str(&audit.out).unwrap();
+    assert_eq!(
+        sorted(short(list["items"].as_array().unwrap())),
+        [
+            "web-1 1.0.0 Healthy",
+            "web-1 2.0.0 Healthy+",
+            "web-2 1.0.0 Healthy",
+            "web-2 1.0.0 Healthy+",
+            "web-2 2.0.0 Reverted",
+        ]
+    );
+
+    // A host's token sees no other host, and speaks for none.
+    let seen = fleet.at_a_laptop(&server.url, &host_token("web-1"), &["status", "--fleet"]);
+    assert_eq!(seen.code, Some(6), "{seen:?}");
+    assert!(seen.err.contains("a host's report token"), "{}", seen.err);
+    let before = std::fs::read(fleet.document("web-2/prod/host.json")).unwrap();
+    token_file(&fleet.hosts[1].dir, "report.token", &host_token("web-1"));
+    let refused = fleet.hosts[1].run(&["report"]);
+    assert_eq!(refused.code, Some(6), "{refused:?}");
+    assert!(refused.err.contains("--report-token-file"), "{}", refused.err);
+    assert!(!refused.err.contains("canary"), "{}", refused.err);
+    assert_eq!(std::fs::read(fleet.document("web-2/prod/host.json")).unwrap(), before);
+}
+
+#[test]
+fn a_server_that_is_gone_or_takes_no_reports_holds_up_no_deploy_and_is_told_again_when_it_is_back() {
+    let mut fleet = Fleet::new(&[("web-1", "true")]);
+    let first = fleet.pack(&Source::sleeper("one"), "1.0.0");
+    fleet.pack(&Source::sleeper("two"), "2.0.0");
+    // It knows another host only.
+    let server = fleet.serve("127.0.0.1:0", &["web-2"]);
+    fleet.go_through(&server.url);
+    let port = server.url.rsplit_once(':').unwrap().1.to_owned();
+    fleet.hosts[0].start_agent();
+    for (number, version) in ["1.0.0", "2.0.0"].into_iter().enumerate() {
+        fleet.hosts[0].run(&["deploy", "web", "prod", version]).expect_code(0);
+        assert_eq!(fleet.hosts[0].wait_for_attempt("web", number, LIMIT)["result"], "Healthy");
+    }
+    let told = |what: &str| fleet.hosts[0].agent_log().contains(what);
+    wait::wait_until("the agent says that it cannot report", LIMIT, || {
+        told("this host is not shown as reporting") && told("does not know that token")
+    });
+    drop(server);
+    // What is on disk already needs no store.
+    fleet.hosts[0].want("web", &first);
+    assert_eq!(fleet.hosts[0].wait_for_attempt("web", 2, LIMIT)["target"]["artifact"], first);
+    let _server = fleet.serve(&format!("127.0.0.1:{port}"), &["web-1"]);
+    wait::wait_until("the agent reports again", LIMIT, || told("this host is reported again"));
+    let document = std::fs::read_to_string(fleet.document("web-1/prod/host.json")).unwrap();
+    let document: Value = serde_json::from_str(&document).unwrap();
+    assert_eq!(document["apps"][0]["status"]["running"]["version"], "1.0.0");
+    assert!(!fleet.hosts[0].agent_log().contains("canary"));
+    assert!(fleet.hosts[0].stop_agent().success());
 }

@@ -265,3 +265,26 @@ fn a_server_that_hangs_holds_up_nothing_but_the_look() {
     let cache = world.host.root().join("cache/state.git");
     wait_until("no git is left", LIMIT, || process::belonging_to(&cache).is_empty());
 }
+
+#[test]
+fn an_agent_that_is_killed_in_the_middle_of_a_fetch_leaves_no_git_behind() {
+    let mut world = World::new("5s");
+    let http = Http::serve(world.forge.dir().join("srv"), Manners { hangs: true, ..Manners::default() });
+    world.configure(&http.url(), "5s", "insecure_transport = true");
+    let pid = rustix::process::Pid::from_raw(world.host.agent_pid().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    let cache = world.host.root().join("cache/state.git");
+    // git, its helper that speaks http, and what guards them.
+    let programs = || process::belonging_to(&cache).len();
+    wait_until("git waits for the server", LIMIT, || {
+        http.requests.load(std::sync::atomic::Ordering::Relaxed) > 0 && programs() >= 2
+    });
+    let killed = Instant::now();
+    world.host.kill_agent();
+    wait_until("no git is left", LIMIT, || programs() == 0);
+    let took = killed.elapsed();
+    println!("gone {took:?} after the agent");
+    // Long before git's own limits: 30 s without a byte.
+    assert!(took < Duration::from_secs(25), "{took:?}");
+    assert_eq!(world.host.serving("web", "prod").len(), 1, "what runs is left alone");
+}

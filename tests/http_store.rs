@@ -80,3 +80,21 @@ fn commands_tell_a_web_servers_faults_and_limits_by_exit_code() {
     gone.expect_code(6);
     assert!(gone.err.contains("cannot be reached"), "{}", gone.err);
 }
+
+#[test]
+fn a_store_that_asks_to_be_left_alone_is_left_alone_by_the_agent_for_as_long() {
+    let mut host = Host::new("prod", "");
+    let artifact = host.pack_next(Source::sleeper("first").path());
+    let server = Server::of(&host.root().join("store"));
+    server.misbehave(|_| Fault::Status(503, vec![("Retry-After", "900".to_owned())]));
+    host.want(APP, &artifact);
+    host.start_agent_as(host.landfall(&["watch", "--store", &server.url()]));
+    let failed = ended(&host, &artifact, "Failed");
+    assert!(failed["failure"]["message"].as_str().unwrap().contains("left alone for 900 s"), "{failed}");
+    let pause = failed["retry_in_ms"].as_u64().unwrap();
+    assert!((900_000..=1_300_000).contains(&pause), "{failed}");
+    let asked: Vec<String> = server.requests().into_iter().map(|request| request.path).collect();
+    let once: std::collections::BTreeSet<&String> = asked.iter().collect();
+    assert_eq!(asked.len(), once.len(), "nothing is asked for five times: {asked:?}");
+    assert!(host.stop_agent().success());
+}

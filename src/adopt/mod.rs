@@ -412,7 +412,7 @@ pub async fn record(
         RealDisk.create_dir(&dir).map_err(RecordError::io(&dir))?;
     }
     let effects = site.effects();
-    let fetched = effects.supply.fetch(&id).await.map_err(AdoptError::Release)?;
+    let fetched = effects.supply.fetch(&id).await.map_err(|setback| AdoptError::Release(setback.failure))?;
     if effects.supply.verify(&fetched.release, crate::effects::Depth::Deep).await.is_err() {
         effects.supply.build(&fetched).await.map_err(AdoptError::Release)?;
         link(plan, &site.dir.release(&fetched.release.name))?;

@@ -13,7 +13,6 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::look::{Looking, record_error};
 use super::report::{Report, Tone, columns};
-use super::report_host::report_error;
 use super::text::{cut, local, wrap};
 use super::{Outcome, io_runtime};
 use crate::audit::{self, AcceptedOn, Run, join, log, runs};
@@ -107,7 +106,7 @@ fn reported(
     found: &mut Vec<Run>,
     accepted: &mut Vec<AcceptedOn>,
 ) -> Result<(), CliError> {
-    for host in fleet::hosts(store).map_err(report_error)? {
+    for host in fleet::hosts(store).map_err(store_error)? {
         let on_record = host.report.and_then(|report| {
             acceptances::check(&report.acceptances).map_err(ReadError::Acceptances)?;
             Ok((fleet::history(store, &report, &args.app)?, report.acceptances))
@@ -117,7 +116,7 @@ fn reported(
                 found.extend(runs(&host.host, history.entries()));
                 accepted.extend(on(&host.host, taken));
             }
-            Err(ReadError::Store(error)) => return Err(report_error(error)),
+            Err(ReadError::Store(error)) => return Err(store_error(error)),
             Err(error) => {
                 let what = format!("{} in {} is left out: {error}", host.host, host.environment);
                 context.report.say(what);

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use clap::Args;
 use jiff::Timestamp;
 use landfall_store::backend::BackendError;
-use landfall_store::reports::ReportError;
 use landfall_store::{Name, StoreError};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -119,18 +118,19 @@ fn tell(report: &HostReport, published: Published, context: &Context) {
     });
 }
 
-/// How it is told that a report could not be left or read.
-pub fn report_error(error: ReportError) -> CliError {
+/// How it is told that a report could not be left.
+fn report_error(error: StoreError) -> CliError {
     match error {
-        ReportError::Name(error) => CliError::new(Exit::Error, "ReportUnwritable", error),
-        ReportError::Store(StoreError::Backend(error @ BackendError::Denied { .. })) => CliError::new(
+        StoreError::Backend(error @ BackendError::Denied { .. }) => CliError::new(
             Exit::Supply,
             "StoreReadOnly",
             error,
         )
         .hint(
-            "give this host the right to write below `status/`, or say `[report] to = \"off\"` in host.toml",
+            "give this host the right to write below `status/` (`landfall serve`: a line with its name in the \
+             file of --report-token-file, and `[report] token_file` here), or say `[report] to = \"off\"` in \
+             host.toml",
         ),
-        ReportError::Store(error) => store_error(error),
+        error => store_error(error),
     }
 }

@@ -17,15 +17,19 @@ Examples:
   landfall serve /srv/artifacts                     to this machine only, read-only
   landfall serve /srv/artifacts --listen 0.0.0.0:8443 \\
     --tls-cert cert.pem --tls-key key.pem \\
-    --push-token-file push.token --read-token-file read.token
+    --push-token-file push.token --read-token-file read.token \\
+    --report-token-file report.tokens
 
 Hosts: store = \"https://artifacts.internal:8443\" in host.toml.
 Build machines: LANDFALL_STORE_TOKEN_FILE=push.token landfall push --all --to https://artifacts.internal:8443
 
 A token file holds a token a line (`openssl rand -hex 32`); several lines are valid at once, so that a token can
-be changed without a gap. Token and certificate files are read again when they change.";
+be changed without a gap. In the file of --report-token-file the host's name stands before its token
+(`web-1 4f1c…`; `*` for every host): with it the host writes its own reports below status/, and nothing else. A
+token in several files allows what each of them says. Token and certificate files are read again when they
+change.";
 
-/// Serve a store over HTTP to hosts, and take pushes to it.
+/// Serve a store over HTTP to hosts, and take pushes and hosts' reports.
 ///
 /// Any static web server can serve a store to hosts; this one needs no configuration, and takes pushes. Without
 /// options it is read-only and gives env layers, which hold secrets, to nobody. SIGTERM and SIGINT end it when
@@ -42,9 +46,12 @@ pub struct Serve {
     /// The tokens that allow to push, and to remove what is collected [default: nobody pushes].
     #[arg(long, value_name = "FILE")]
     pub push_token_file: Option<PathBuf>,
-    /// The tokens that allow to read [default: everybody reads, except env layers].
+    /// The tokens that allow to read [default: everybody reads, except env layers and reports].
     #[arg(long, value_name = "FILE")]
     pub read_token_file: Option<PathBuf>,
+    /// Hosts and their tokens, which allow each to leave its own reports [default: no host reports].
+    #[arg(long, value_name = "FILE")]
+    pub report_token_file: Option<PathBuf>,
     /// The certificate and its chain, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -105,6 +112,7 @@ fn settings(args: &Serve, context: &Context) -> Result<Settings, CliError> {
         listen: args.listen,
         push_tokens: args.push_token_file.clone(),
         read_tokens: args.read_token_file.clone(),
+        report_tokens: args.report_token_file.clone(),
         certificate: certificate.map(|(chain, key)| Certificate { chain, key }),
         tokens_in_clear: args.insecure_tokens_in_clear,
         connections: args.max_connections,
@@ -112,13 +120,15 @@ fn settings(args: &Serve, context: &Context) -> Result<Settings, CliError> {
     })
 }
 
-const fn said(settings: &Settings) -> &'static str {
-    match (settings.push_tokens.is_some(), settings.read_tokens.is_some()) {
+fn said(settings: &Settings) -> String {
+    let who = match (settings.push_tokens.is_some(), settings.read_tokens.is_some()) {
         (false, false) => "read-only, env layers to nobody (no --read-token-file)",
         (false, true) => "read-only, to holders of a read token",
         (true, false) => "to everybody except env layers; pushes with a token",
         (true, true) => "to holders of a token; pushes with a push token",
-    }
+    };
+    let reports = if settings.report_tokens.is_some() { "; reports of hosts with theirs" } else { "" };
+    format!("{who}{reports}")
 }
 
 fn serve_error(error: ServeError) -> CliError {
@@ -129,8 +139,10 @@ fn serve_error(error: ServeError) -> CliError {
             "give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that ends TLS, or say \
              --insecure-tokens-in-clear",
         ),
-        ServeError::ReadOnly(_) => CliError::new(Exit::Error, "StoreReadOnly", error)
-            .hint("run the server as the user who owns the store's directory, or without --push-token-file"),
+        ServeError::ReadOnly(_) => CliError::new(Exit::Error, "StoreReadOnly", error).hint(
+            "run the server as the user who owns the store's directory, or without --push-token-file and \
+                   --report-token-file",
+        ),
         ServeError::Listen { .. } => CliError::new(Exit::Error, "CannotListen", error),
         ServeError::Signals(_) => CliError::new(Exit::Error, "Signals", error),
     }

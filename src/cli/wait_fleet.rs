@@ -6,11 +6,10 @@ use jiff::Timestamp;
 use landfall_store::{ArtifactId, Name, Store};
 use serde_json::{Value, json};
 
-use super::context::Context;
+use super::context::{Context, store_error};
 use super::error::CliError;
 use super::exit::Exit;
 use super::report::{Report, Tone, span};
-use super::report_host::report_error;
 use super::verdict;
 use super::wait::Waited;
 use crate::fleet::{FleetFollow, Verdict};
@@ -26,7 +25,7 @@ pub fn begin<'a>(
     environment: &'a Name,
     context: &Context,
 ) -> Result<FleetFollow<'a>, CliError> {
-    let follow = FleetFollow::begin(store, app, environment, Timestamp::now()).map_err(report_error)?;
+    let follow = FleetFollow::begin(store, app, environment, Timestamp::now()).map_err(store_error)?;
     let follow = follow.ok_or_else(|| {
         let what = format!("no host in `{environment}` reports to the store {}", store.location());
         CliError::new(Exit::NoAgent, "NoReports", what).hint("`[report] to = \"store\"` in each host.toml")
@@ -52,7 +51,7 @@ pub fn wait(
     let deadline = Instant::now() + limit;
     let mut verdicts: Vec<(Name, Verdict)> = Vec::new();
     loop {
-        for (host, verdict) in follow.look(artifact).map_err(report_error)? {
+        for (host, verdict) in follow.look(artifact).map_err(store_error)? {
             tell(&host, &verdict, report);
             verdicts.push((host, verdict));
         }

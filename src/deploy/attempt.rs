@@ -21,6 +21,8 @@ pub(super) struct Attempt<'a> {
     pub(super) asking: Asking<'a>,
     pub(super) journal: Journal,
     pub(super) healthy: Vec<ReleaseRef>,
+    /// For how long whoever failed last asked to be left alone.
+    pub(super) left_alone: Option<Duration>,
     began_ms: u64,
     /// The stage being timed, and when it began.
     timed: Option<(Stage, u64)>,
@@ -37,7 +39,8 @@ impl<'a> Attempt<'a> {
             ..Journal::new(name, environment, number, order.target.clone(), started)
         };
         let began_ms = effects.clock.monotonic_ms();
-        Self { app, effects, asking, journal, healthy: order.healthy.clone(), began_ms, timed: None }
+        let healthy = order.healthy.clone();
+        Self { app, effects, asking, journal, healthy, left_alone: None, began_ms, timed: None }
     }
 
     pub(super) fn again(
@@ -48,7 +51,7 @@ impl<'a> Attempt<'a> {
     ) -> Self {
         let healthy = journal.healthy.iter().cloned().collect();
         let began_ms = effects.clock.monotonic_ms();
-        Self { app, effects, asking, journal, healthy, began_ms, timed: None }
+        Self { app, effects, asking, journal, healthy, left_alone: None, began_ms, timed: None }
     }
 
     /// Makes the intent of a stage durable before anything of it happens.
@@ -121,7 +124,7 @@ impl<'a> Attempt<'a> {
         };
         let before = self.app.history.entries().iter().rev().take_while(alike).count();
         let in_a_row = u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1);
-        retry::between(failure.class, in_a_row, Jitter::draw())
+        retry::between(failure.class, in_a_row, self.left_alone, Jitter::draw())
     }
 
     /// What is in service never proved itself, and something that did is there to go back to: the next tick

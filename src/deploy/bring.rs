@@ -129,9 +129,10 @@ impl<'a> Attempt<'a> {
             match self.giving_way(fetch).await? {
                 Ok(fetched) => {
                     reach(Stage::Fetching, Edge::AfterEffect);
+                    self.left_alone = None;
                     return Ok(fetched);
                 }
-                Err(failure) => self.pause(&mut tries, failure).await?,
+                Err(setback) => self.pause(&mut tries, setback).await?,
             }
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::attempt::Attempt;
+use crate::effects::Setback;
 use crate::pending::Pending;
 use crate::record::RecordError;
 use crate::record::journal::{Class, Failure, Waiting};
@@ -70,11 +71,15 @@ impl<'a> Attempt<'a> {
     }
 
     /// Waits for the next try of what failed in this stage, if there is one left.
-    pub(super) async fn pause(&mut self, tries: &mut Tries, failure: Failure) -> Result<(), Stop> {
+    pub(super) async fn pause(&mut self, tries: &mut Tries, setback: impl Into<Setback>) -> Result<(), Stop> {
+        let Setback { failure, retry_after } = setback.into();
+        self.left_alone = retry_after;
         let (stage, class) = (self.journal.stage, failure.class);
         let tried = tries.count(class);
         let schedule = retry::within(class, stage, self.effects.patience);
-        let Some(pause) = schedule.pause(tried, Jitter::draw()) else { return Err(Stop::Failed(failure)) };
+        let Some(pause) = schedule.pause_of(tried, retry_after, Jitter::draw()) else {
+            return Err(Stop::Failed(failure));
+        };
         warn!(%stage, tried, of = schedule.tries, ?pause, why = %failure.message, "failed, tried again after a pause");
         self.wait(Waiting { failure, tried, until: self.in_wall_time(pause) }, pause).await?;
         self.say_waiting(None);

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use landfall_store::reports::ReportError;
-use landfall_store::{ArtifactId, Name, Store};
+use landfall_store::{ArtifactId, Name, Store, StoreError};
 
 use super::{AppReport, HostReport, history, read};
 use crate::record::history::{Entry, Outcome};
@@ -46,7 +45,7 @@ impl<'a> FleetFollow<'a> {
         app: &'a Name,
         environment: &'a Name,
         now: Timestamp,
-    ) -> Result<Option<Self>, ReportError> {
+    ) -> Result<Option<Self>, StoreError> {
         let hosts: Vec<HostReport> = read::hosts(store)?
             .into_iter()
             .filter_map(|host| host.report.ok())
@@ -77,7 +76,7 @@ impl<'a> FleetFollow<'a> {
 
     /// Looks once more; gives back the hosts that have come to a verdict since. A report that cannot be read now is
     /// looked for the next time.
-    pub fn look(&mut self, artifact: &ArtifactId) -> Result<Vec<(Name, Verdict)>, ReportError> {
+    pub fn look(&mut self, artifact: &ArtifactId) -> Result<Vec<(Name, Verdict)>, StoreError> {
         let mut ended = Vec::new();
         for (host, before) in &self.pending {
             let Some(report) = read::host(self.store, host, self.environment)? else { continue };

@@ -9,6 +9,7 @@ mod publish;
 mod read;
 
 use jiff::{SignedDuration, Timestamp};
+use landfall_store::reports::Document;
 use landfall_store::{ArtifactId, Digest, Name, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -135,11 +136,18 @@ impl HostReport {
         self.every_ms > 0 && now.duration_since(self.reported) > every.saturating_mul(MISSED_MAX)
     }
 
-    fn place(host: &Name, environment: &Name) -> String {
-        format!("{host}/{environment}/host.json")
+    fn place(&self) -> Document {
+        Document::Host { host: self.host.clone(), environment: self.environment.clone() }
     }
-}
 
-fn segment(host: &Name, environment: &Name, app: &Name, number: usize) -> String {
-    format!("{host}/{environment}/{app}/history-{number:06}.ndjson")
+    /// A part of the history of one of its apps.
+    fn segment(&self, app: &Name, number: usize) -> Document {
+        Document::History {
+            host: self.host.clone(),
+            environment: self.environment.clone(),
+            app: app.clone(),
+            // A billion attempts: no history has them.
+            number: u32::try_from(number).unwrap_or(u32::MAX),
+        }
+    }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use landfall_store::reports::{self, ReportError};
-use landfall_store::{Digest, Name, Store};
+use landfall_store::reports::{self, Document};
+use landfall_store::{Digest, Name, Store, StoreError};
 
-use super::{Chain, HostReport, SEGMENT_ENTRIES, segment};
+use super::{Chain, HostReport, SEGMENT_ENTRIES};
 use crate::record::history::History;
 
 /// What it came to.
@@ -24,7 +24,7 @@ pub fn publish(
     store: &Store,
     report: &HostReport,
     histories: &BTreeMap<Name, (Vec<u8>, History)>,
-) -> Result<Published, ReportError> {
+) -> Result<Published, StoreError> {
     let mut published = Published::default();
     let before = super::read::host(store, &report.host, &report.environment)?;
     for app in &report.apps {
@@ -35,17 +35,21 @@ pub fn publish(
         for number in outdated(known.map(|known| known.history), history.hashes()) {
             let end = lines.len().min((number + 1) * SEGMENT_ENTRIES);
             let text = lines[number * SEGMENT_ENTRIES..end].concat();
-            let name = segment(&report.host, &report.environment, &app.app, number);
-            put(store, &name, &text, &mut published)?;
+            put(store, &report.segment(&app.app, number), &text, &mut published)?;
         }
     }
     let text = serde_json::to_vec(report).expect("a report has only keys that are text");
-    put(store, &HostReport::place(&report.host, &report.environment), &text, &mut published)?;
+    put(store, &report.place(), &text, &mut published)?;
     Ok(published)
 }
 
-fn put(store: &Store, name: &str, bytes: &[u8], published: &mut Published) -> Result<(), ReportError> {
-    reports::put(store, name, bytes)?;
+fn put(
+    store: &Store,
+    document: &Document,
+    bytes: &[u8],
+    published: &mut Published,
+) -> Result<(), StoreError> {
+    reports::put(store, document, bytes)?;
     published.documents += 1;
     published.bytes += bytes.len() as u64;
     Ok(())

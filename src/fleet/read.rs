@@ -1,9 +1,9 @@
 //! Reading what hosts left, and checking it.
 
-use landfall_store::reports::{self, ReportError};
-use landfall_store::{Digest, Name, Store};
+use landfall_store::reports::{self, Document};
+use landfall_store::{Digest, Name, Store, StoreError};
 
-use super::{Chain, HostReport, SEGMENT_ENTRIES, segment};
+use super::{Chain, HostReport, SEGMENT_ENTRIES};
 use crate::record::history::History;
 
 /// A host that left a report; an error says why it cannot be used.
@@ -22,7 +22,7 @@ pub struct Reported {
 pub enum ReadError {
     /// It cannot be had.
     #[error(transparent)]
-    Store(#[from] ReportError),
+    Store(#[from] StoreError),
     /// It is no report, or another host's.
     #[error("its report cannot be read: {0}")]
     Unreadable(String),
@@ -40,33 +40,25 @@ pub enum ReadError {
 }
 
 /// Every host that reports, in order of names.
-pub fn hosts(store: &Store) -> Result<Vec<Reported>, ReportError> {
+pub fn hosts(store: &Store) -> Result<Vec<Reported>, StoreError> {
     let mut found = Vec::new();
     for document in reports::list(store)? {
-        let parts: Vec<&str> = document.name.split('/').collect();
-        let [host, environment, "host.json"] = parts.as_slice() else { continue };
-        let (Ok(host), Ok(environment)) = (host.parse::<Name>(), environment.parse::<Name>()) else {
-            continue;
-        };
-        let report = match reports::get(store, &document.name) {
-            Ok(Some(bytes)) => parse(&bytes, &host, &environment),
+        let Document::Host { host, environment } = &document else { continue };
+        let report = match reports::get(store, &document) {
+            Ok(Some(bytes)) => parse(&bytes, host, environment),
             // Removed since it was listed.
             Ok(None) => continue,
             Err(error) => Err(error.into()),
         };
-        found.push(Reported { host, environment, report });
+        found.push(Reported { host: host.clone(), environment: environment.clone(), report });
     }
     Ok(found)
 }
 
-/// What one host left before, if it can be used.
-pub(super) fn host(
-    store: &Store,
-    host: &Name,
-    environment: &Name,
-) -> Result<Option<HostReport>, ReportError> {
-    let bytes = reports::get(store, &HostReport::place(host, environment))?;
-    Ok(bytes.and_then(|bytes| parse(&bytes, host, environment).ok()))
+/// What a host left, if it can be used.
+pub(super) fn host(store: &Store, host: &Name, environment: &Name) -> Result<Option<HostReport>, StoreError> {
+    let place = Document::Host { host: host.clone(), environment: environment.clone() };
+    Ok(reports::get(store, &place)?.and_then(|bytes| parse(&bytes, host, environment).ok()))
 }
 
 fn parse(bytes: &[u8], host: &Name, environment: &Name) -> Result<HostReport, ReadError> {
@@ -89,9 +81,9 @@ pub fn history(store: &Store, report: &HostReport, app: &Name) -> Result<History
     let mut bytes = Vec::new();
     let entries = usize::try_from(chain.entries).map_err(|_| broken("its length is absurd".to_owned()))?;
     for number in 0..entries.div_ceil(SEGMENT_ENTRIES) {
-        let name = segment(&report.host, &report.environment, app, number);
-        let part = reports::get(store, &name)?;
-        bytes.extend(part.ok_or_else(|| broken(format!("status/{name} is missing")))?);
+        let document = report.segment(app, number);
+        let part = reports::get(store, &document)?;
+        bytes.extend(part.ok_or_else(|| broken(format!("{} is missing", document.key())))?);
     }
     let history = History::parse(&bytes).map_err(broken)?;
     reaches(chain, history.hashes()).map_err(broken)?;

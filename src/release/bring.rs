@@ -8,7 +8,7 @@ use landfall_store::{Artifact, ArtifactId, Layer, StoreError, Tree, TreeId};
 use super::kept::{Destinations, OnHost};
 use super::{FRESH, Inner, failure, spec_of};
 use crate::disk::{Disk, RealDisk};
-use crate::effects::Fetched;
+use crate::effects::{Fetched, Setback};
 use crate::record::fetching::Told;
 use crate::record::journal::{Class, Failure};
 use crate::record::release::ReleaseRecord;
@@ -19,7 +19,7 @@ const FEATURES: [&str; 0] = [];
 
 impl Inner {
     /// Everything of an artifact that belongs on this host. What arrived stays when it fails.
-    pub(super) fn bring(&self, id: &ArtifactId) -> Result<Fetched, Failure> {
+    pub(super) fn bring(&self, id: &ArtifactId) -> Result<Fetched, Setback> {
         // Whole contents that a killed agent left are kept; everything else of it goes.
         self.cache()?.adopt().map_err(cache)?;
         let kept = OnHost::new(self, self.cache()?);
@@ -84,7 +84,7 @@ impl Inner {
         artifact: &Artifact,
         mut session: Session<'_>,
         kept: &OnHost<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Setback> {
         let full = |error: std::io::Error| {
             failure(Class::Supply, "InsufficientSpace", format!("env layer: {error}"))
         };
@@ -104,10 +104,10 @@ impl Inner {
             .collect();
         self.bring_contents(session, kept)?;
         // A tree in the vault says that its contents are there.
-        secret.iter().try_for_each(|(id, tree)| kept.vault.keep_tree(*id, tree)).map_err(full)
+        Ok(secret.iter().try_for_each(|(id, tree)| kept.vault.keep_tree(*id, tree)).map_err(full)?)
     }
 
-    fn bring_contents(&self, session: Session<'_>, kept: &OnHost<'_>) -> Result<(), Failure> {
+    fn bring_contents(&self, session: Session<'_>, kept: &OnHost<'_>) -> Result<(), Setback> {
         let missing = session.missing();
         if missing.is_empty() {
             return Ok(());
@@ -168,7 +168,7 @@ impl Inner {
     }
 }
 
-fn supply(error: StoreError) -> Failure {
+fn supply(error: StoreError) -> Setback {
     let reason = match &error {
         StoreError::Backend(BackendError::NotFound { .. }) | StoreError::NotAStore(_) => "NotFound",
         StoreError::Damaged { .. } | StoreError::Unavailable { .. } => "DigestMismatch",
@@ -177,7 +177,8 @@ fn supply(error: StoreError) -> Failure {
         }
         _ => "FetchFailed",
     };
-    failure(Class::Supply, reason, error)
+    let retry_after = error.retry_after();
+    Setback { failure: failure(Class::Supply, reason, error), retry_after }
 }
 
 fn cache(error: CacheError) -> Failure {

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::disk::{Disk, RealDisk};
-use crate::effects::{self, Depth, Fetched, Known, Stepped, Supply};
+use crate::effects::{self, Depth, Fetched, Known, Setback, Stepped, Supply};
 use crate::gc::{Limits, Scope};
 use crate::host::{Host, Secret};
 use crate::layout::{ReleaseDir, Root};
@@ -128,19 +128,23 @@ impl HostSupply {
 
     /// Has it done by a process of its own: other apps go on, and its memory goes with it.
     async fn work<T: TryFrom<Product, Error = Failure>>(&self, work: Work) -> Result<T, Failure> {
-        worker::done(&self.inner, work).await?.try_into()
+        self.tried(work).await.map_err(|setback| setback.failure)
+    }
+
+    async fn tried<T: TryFrom<Product, Error = Failure>>(&self, work: Work) -> Result<T, Setback> {
+        Ok(worker::done(&self.inner, work).await?.try_into()?)
     }
 
     /// The same for work that takes room: where there is none, what nothing needs goes first.
-    async fn with_room<T: TryFrom<Product, Error = Failure>>(&self, work: Work) -> Result<T, Failure> {
-        match self.work(work.clone()).await {
-            Err(full) if full.reason == "InsufficientSpace" => {
-                tracing::warn!(%full.message, "the disk is short: removing what nothing needs");
+    async fn with_room<T: TryFrom<Product, Error = Failure>>(&self, work: Work) -> Result<T, Setback> {
+        match self.tried(work.clone()).await {
+            Err(full) if full.failure.reason == "InsufficientSpace" => {
+                tracing::warn!(why = %full.failure.message, "the disk is short: removing what nothing needs");
                 if let Err(failure) = self.collect(Limits { max_bytes: Some(0), young_too: true }).await {
                     tracing::warn!(%failure.message, "nothing could be removed");
                     return Err(full);
                 }
-                self.work(work).await
+                self.tried(work).await
             }
             done => done,
         }
@@ -281,7 +285,7 @@ impl Supply for HostSupply {
         Box::pin(async move { self.inner.known(&id) })
     }
 
-    fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Failure>> {
+    fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Setback>> {
         let id = *artifact;
         Box::pin(async move { self.with_room(Work::Bring(id)).await.map(Fetched::of) })
     }
@@ -294,7 +298,8 @@ impl Supply for HostSupply {
     }
 
     fn build<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>> {
-        Box::pin(self.with_room(Work::Build(Box::new(fetched.record.clone()))))
+        let work = Work::Build(Box::new(fetched.record.clone()));
+        Box::pin(async move { self.with_room(work).await.map_err(|setback| setback.failure) })
     }
 
     fn step<'a>(

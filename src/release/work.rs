@@ -5,7 +5,7 @@ use landfall_store::collect::hold;
 use serde::{Deserialize, Serialize};
 
 use super::{Inner, failure};
-use crate::effects::Depth;
+use crate::effects::{Depth, Setback};
 use crate::gc::{self, GcError, Limits, Scope};
 use crate::record::content::Content;
 use crate::record::journal::{Class, Failure};
@@ -108,22 +108,23 @@ fn collect(scope: &Scope, limits: &Limits) -> Result<(), Failure> {
 
 impl Inner {
     /// Does it, on this thread and the store's.
-    pub(super) fn perform(&self, work: Work) -> Result<Product, Failure> {
+    pub(super) fn perform(&self, work: Work) -> Result<Product, Setback> {
         let record = |record| Product::Record(Box::new(record));
         if let Work::Collect(scope, limits) = work {
-            return collect(&scope, &limits).map(|()| Product::Nothing);
+            return Ok(collect(&scope, &limits).map(|()| Product::Nothing)?);
         }
         // What this work finds in the cache stays there until it is done.
         let _hold = hold(self.root.path()).map_err(|error| failure(Class::Host, "CacheUnusable", error))?;
-        match work {
+        let done = match work {
             Work::Collect(..) => Ok(Product::Nothing),
-            Work::Bring(artifact) => self.bring(&artifact).map(|fetched| record(fetched.record)),
+            Work::Bring(artifact) => return self.bring(&artifact).map(|fetched| record(fetched.record)),
             Work::Build(release) => self.build(&release).map(|()| Product::Nothing),
             Work::Finish(release) => self.finish(*release).map(|()| Product::Nothing),
             Work::Discard(release) => self.discard(&release.name).map(|()| Product::Nothing),
             Work::Check(release, depth) => self.check(&release, depth).map(record),
             Work::KeepAssets(releases) => self.keep_assets(&releases).map(|()| Product::Nothing),
             Work::LookOver(name) => self.look_over(&name).map(Product::Content),
-        }
+        };
+        done.map_err(Setback::from)
     }
 }

@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 
 use super::work::{Product, Work};
 use super::{Inner, failure};
+use crate::effects::Setback;
 use crate::log::{self, Log};
 use crate::proc::OWN_PROGRAM;
 use crate::record::journal::{Class, Failure};
@@ -51,7 +52,7 @@ static MAKING: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)));
 
 /// Has a worker do it. Dropping the future kills the worker.
-pub(super) async fn done(place: &Inner, work: Work) -> Result<Product, Failure> {
+pub(super) async fn done(place: &Inner, work: Work) -> Result<Product, Setback> {
     let _turn = match work.makes_a_release() {
         true => MAKING.acquire().await.ok(),
         false => None,
@@ -61,7 +62,7 @@ pub(super) async fn done(place: &Inner, work: Work) -> Result<Product, Failure> 
     let order = serde_json::to_vec(&order).map_err(|error| lost(error.to_string()))?;
     let (status, answer) = ask(&order).await.map_err(|error| lost(error.to_string()))?;
     if !status.success() {
-        return Err(lost(how_it_ended(status)));
+        return Err(lost(how_it_ended(status)).into());
     }
     serde_json::from_slice(&answer).map_err(|error| lost(format!("its answer cannot be read: {error}")))?
 }

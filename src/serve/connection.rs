@@ -157,14 +157,16 @@ async fn route(serving: &Serving, request: Request<Incoming>, line: &Line) -> Re
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let caller = serving.doors().caller(authorization);
     let method = request.method().clone();
-    if let Err(refusal) = authorize(serving.gates(), caller, &method, &route) {
+    if let Err(refusal) = authorize(serving.gates(), &caller, &method, &route) {
         put::drain(request.into_body(), &line.received()).await;
         return Err(refusal);
     }
     match (method, route) {
         (Method::PUT, Route::Object(kind)) => put::object(serving, kind, request, line.received()).await,
         (Method::DELETE, Route::Object(kind)) => put::remove(serving, kind).await,
-        (method, Route::Object(kind)) => get::object(serving, kind, &method, request.headers(), caller).await,
+        (method, Route::Object(kind)) => {
+            get::object(serving, kind, &method, request.headers(), &caller).await
+        }
         (_, Route::Health) => get::health(serving).await,
         (_, Route::Metrics) => get::metrics(serving).await,
         (_, Route::List(under)) => get::list(serving, under).await,

@@ -29,7 +29,7 @@ pub async fn object(
     kind: ObjectKind,
     method: &Method,
     headers: &HeaderMap,
-    caller: Caller,
+    caller: &Caller,
 ) -> Result<Answer, Refusal> {
     let key = kind.key();
     let store = serving.store();
@@ -40,7 +40,8 @@ pub async fn object(
     })
     .await?
     .inspect_err(|refusal| complain(&key, refusal))?;
-    if found.object.access == Access::Private {
+    // Who may read a report is settled by whose it is.
+    if found.object.access == Access::Private && !matches!(found.kind, ObjectKind::Report(_)) {
         may_read_private(serving.gates(), caller)?;
     }
     Ok(found.answer(method, headers, serving.gates()))
@@ -129,8 +130,11 @@ impl Found {
         put(&mut headers, header::LAST_MODIFIED, modified.to_owned());
         // A shared cache must not give to others what needed a token.
         let who = if gates.read || self.object.access == Access::Private { "private" } else { "public" };
-        let cache =
-            if self.kind.is_immutable() { format!("{who}, {FOR_EVER}") } else { "no-cache".to_owned() };
+        let cache = match &self.kind {
+            ObjectKind::Report(_) => "no-store".to_owned(),
+            kind if kind.is_immutable() => format!("{who}, {FOR_EVER}"),
+            _ => "no-cache".to_owned(),
+        };
         put(&mut headers, header::CACHE_CONTROL, cache);
         headers
     }

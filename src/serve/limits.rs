@@ -44,6 +44,18 @@ pub const DRAINED_BYTES: u64 = 64 << 20;
 pub const TOKEN_FILE_BYTES: u64 = 64 << 10;
 /// Tokens of one file: two are needed to change one without a gap.
 pub const TOKENS: usize = 64;
+/// Bytes of the file with the hosts' tokens.
+pub const HOST_TOKEN_FILE_BYTES: u64 = 1 << 20;
+/// Hosts' tokens: more hosts than one store is for.
+pub const HOST_TOKENS: usize = 8192;
+/// Reports that are taken at a time, beside the uploads of pushes: neither keeps the other out.
+pub const REPORTS: usize = 16;
+/// Documents of one host: a hundred apps with ten thousand attempts each.
+pub const REPORTS_OF_HOST: usize = 5_000;
+/// Bytes of them: four thousand documents of histories, which have about 256 KiB each.
+pub const REPORT_BYTES_OF_HOST: u64 = 1 << 30;
+/// Documents of all hosts, where one token may name any.
+pub const REPORTS_OF_ALL: usize = 200_000;
 /// Characters of a token: fewer can be guessed.
 pub const TOKEN_CHARS_MIN: usize = 20;
 /// How often files given on the command line are looked at, at most.

@@ -17,6 +17,7 @@ mod metrics;
 mod put;
 mod range;
 mod reload;
+mod reports;
 mod route;
 mod state;
 mod tls;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub push_tokens: Option<PathBuf>,
     /// The file with the tokens that may read.
     pub read_tokens: Option<PathBuf>,
+    /// The file with the tokens of hosts that may report.
+    pub report_tokens: Option<PathBuf>,
     /// Where the certificate is; none: plain HTTP.
     pub certificate: Option<Certificate>,
     /// Whether tokens may travel in clear beyond this machine.
@@ -77,7 +80,7 @@ pub enum ServeError {
     /// Tokens would travel in clear.
     #[error("{0} is reached from other machines, and without TLS a token can be read on the way")]
     InClear(SocketAddr),
-    /// The directory cannot be written to, and pushes were asked for.
+    /// The directory cannot be written to, and pushes or reports were asked for.
     #[error("the store cannot be written to: {0}")]
     ReadOnly(landfall_store::backend::BackendError),
     /// The address cannot be listened on.
@@ -136,8 +139,9 @@ impl Server {
     pub async fn bind(settings: &Settings) -> Result<Self, ServeError> {
         // First: whoever starts a server and ends it at once shall see it end in order.
         let signals = Signals::listen()?;
-        let doors = Doors::open(settings.push_tokens.as_deref(), settings.read_tokens.as_deref());
-        let doors = doors.map_err(ServeError::File)?;
+        let [push, read, report] =
+            [&settings.push_tokens, &settings.read_tokens, &settings.report_tokens].map(Option::as_deref);
+        let doors = Doors::open(push, read, report).map_err(ServeError::File)?;
         let tls = settings.certificate.as_ref().map(Tls::open).transpose().map_err(ServeError::File)?;
         let in_clear = tls.is_none() && doors.any() && !settings.listen.ip().is_loopback();
         if in_clear && !settings.tokens_in_clear {
@@ -249,14 +253,15 @@ impl Server {
 
 /// The store, made only where pushes may fill it.
 fn open(settings: &Settings) -> Result<DirBackend, ServeError> {
-    let backend = |dir| DirBackend::open(dir).map_err(|error| ServeError::Store(error.into()));
-    if settings.push_tokens.is_none() {
+    if settings.push_tokens.is_some() {
+        Store::create(&settings.dir)?;
+    } else {
         Store::open(&settings.dir)?;
-        return backend(&settings.dir);
     }
-    Store::create(&settings.dir)?;
-    let store = backend(&settings.dir)?;
-    // Asking for the time writes a file: better now than at the first push.
-    store.now().map_err(ServeError::ReadOnly)?;
+    let store = DirBackend::open(&settings.dir).map_err(|error| ServeError::Store(error.into()))?;
+    if settings.push_tokens.is_some() || settings.report_tokens.is_some() {
+        // Asking for the time writes a file: better now than at the first push or report.
+        store.now().map_err(ServeError::ReadOnly)?;
+    }
     Ok(store)
 }

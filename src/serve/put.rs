@@ -21,6 +21,7 @@ use super::answer::{Answer, Refusal, busy, disk_full, empty};
 use super::limits::{CHUNKS_AHEAD, DRAINED_BYTES, SPARE_BYTES};
 use super::metrics::Became;
 use super::range;
+use super::reports;
 use super::state::{Serving, blocking};
 
 /// Takes an object.
@@ -67,8 +68,12 @@ async fn take(
     received: &AtomicU64,
 ) -> Result<Became, Refusal> {
     let length = length_of(body, headers, kind.bytes_max().min(serving.upload_bytes()))?;
-    let wish = Wish::of(headers);
-    let Ok(place) = Arc::clone(&serving.uploads).try_acquire_owned() else { return Err(busy("uploads")) };
+    let (places, changing) = match kind {
+        ObjectKind::Report(_) => (&serving.reports, &serving.reporting),
+        _ => (&serving.uploads, &serving.changing),
+    };
+    let wish = Wish::of(&kind, headers);
+    let Ok(place) = Arc::clone(places).try_acquire_owned() else { return Err(busy("uploads")) };
     let store = serving.store();
     let (chunks, arriving) = mpsc::channel(CHUNKS_AHEAD);
     let taking = Taking {
@@ -77,7 +82,7 @@ async fn take(
         length,
         wish,
         proofs: Arc::clone(&serving.proofs),
-        changing: Arc::clone(&serving.changing),
+        changing: Arc::clone(changing),
     };
     let taken = tokio::spawn(blocking(move || taking.run(arriving, place)));
     send(body, chunks, received).await;
@@ -135,10 +140,12 @@ struct Wish {
 }
 
 impl Wish {
-    fn of(headers: &HeaderMap) -> Self {
+    fn of(kind: &ObjectKind, headers: &HeaderMap) -> Self {
         // What is no text is none of the words that are known, and no tag.
         let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-        let private = text(ACCESS_HEADER) == Some(Access::Private.as_str());
+        // What hosts say of themselves is nobody else's business.
+        let private =
+            matches!(kind, ObjectKind::Report(_)) || text(ACCESS_HEADER) == Some(Access::Private.as_str());
         Self {
             access: if private { Access::Private } else { Access::Public },
             over: text(WRITE_HEADER) == Some(WRITE_OVER),
@@ -201,6 +208,9 @@ impl Taking {
         let key = self.kind.key();
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_condition()?;
+        if let ObjectKind::Report(document) = &self.kind {
+            reports::admit(&*self.store, document, self.length)?;
+        }
         if self.kind.is_mutable() && !self.wish.new || self.wish.over {
             Box::new(upload).overwrite(&key)?;
             return Ok(Became::Replaced);

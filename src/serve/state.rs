@@ -7,7 +7,7 @@ use landfall_store::backend::DirBackend;
 use tokio::sync::Semaphore;
 
 use super::answer::Refusal;
-use super::limits::{PROOFS, UPLOADS};
+use super::limits::{PROOFS, REPORTS, UPLOADS};
 use super::metrics::Metrics;
 use super::route::Gates;
 use super::tokens::Doors;
@@ -19,9 +19,12 @@ pub struct Serving {
     metrics: Arc<Metrics>,
     upload_bytes: u64,
     pub(super) uploads: Arc<Semaphore>,
+    pub(super) reports: Arc<Semaphore>,
     pub(super) proofs: Arc<Semaphore>,
     /// Held while a mutable object is compared and replaced.
     pub(super) changing: Arc<std::sync::Mutex<()>>,
+    /// The same for reports, while what a host has left is counted, too.
+    pub(super) reporting: Arc<std::sync::Mutex<()>>,
 }
 
 impl Serving {
@@ -33,8 +36,10 @@ impl Serving {
             metrics: Arc::default(),
             upload_bytes,
             uploads: Arc::new(Semaphore::new(UPLOADS)),
+            reports: Arc::new(Semaphore::new(REPORTS)),
             proofs: Arc::new(Semaphore::new(PROOFS)),
             changing: Arc::default(),
+            reporting: Arc::default(),
         }
     }
 
@@ -50,7 +55,11 @@ impl Serving {
 
     /// What that means for requests.
     pub const fn gates(&self) -> Gates {
-        Gates { push: self.doors.push.is_some(), read: self.doors.read.is_some() }
+        Gates {
+            push: self.doors.push.is_some(),
+            read: self.doors.read.is_some(),
+            report: self.doors.report.is_some(),
+        }
     }
 
     /// Everything that is counted.

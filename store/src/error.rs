@@ -1,6 +1,7 @@
 //! Why a store could not give or take what it was asked to.
 
 use std::io;
+use std::time::Duration;
 
 use crate::artifact::ArtifactError;
 use crate::backend::BackendError;
@@ -189,6 +190,16 @@ pub enum StoreError {
     /// The caller asked to stop.
     #[error("interrupted; what is already there stays and is used by the next run")]
     Cancelled,
+}
+
+impl StoreError {
+    /// How long the store's server asked to be left alone.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Backend(BackendError::Unreachable { retry_after, .. }) => *retry_after,
+            _ => None,
+        }
+    }
 }
 
 fn others(more: &usize) -> String {

@@ -80,6 +80,21 @@ pub fn reports() -> Key {
     tame("status".to_owned())
 }
 
+/// What one host reports of itself in an environment.
+pub fn report(host: &Name, environment: &Name) -> Key {
+    tame(format!("status/{host}/{environment}/host.json"))
+}
+
+/// A part of the history that it reports of an app.
+pub fn reported_history(host: &Name, environment: &Name, app: &Name, number: u32) -> Key {
+    tame(format!("status/{host}/{environment}/{app}/history-{number:06}.ndjson"))
+}
+
+/// Everything that one host reports.
+pub fn reports_of(host: &Name) -> Key {
+    tame(format!("status/{host}"))
+}
+
 /// All artifacts.
 pub fn artifacts() -> Key {
     tame("artifacts".to_owned())

@@ -23,6 +23,7 @@ use crate::locator;
 use crate::name::{Name, Version};
 use crate::pack::Directory;
 use crate::refs::Reference;
+use crate::reports::{Document, REPORT_BYTES_MAX};
 use crate::segments::SegmentList;
 use crate::store::check_record;
 use crate::sweep;
@@ -58,6 +59,8 @@ pub enum ObjectKind {
     Sweeping(String),
     /// What a run of the collection condemned, by the run's name.
     Tombstone(String),
+    /// What a host says of itself.
+    Report(Document),
 }
 
 /// Why bytes are not the object that a key names.
@@ -121,6 +124,7 @@ impl ObjectKind {
                 let sweeping = layout::is_sweeping(key).then(|| Self::Sweeping(run.clone()));
                 sweeping.or_else(|| layout::is_tombstone(key).then_some(Self::Tombstone(run)))
             }
+            "status" => Document::of(key).map(Self::Report),
             _ => None,
         }
     }
@@ -141,6 +145,7 @@ impl ObjectKind {
             Self::Lease(name) => layout::lease(name),
             Self::Sweeping(run) => layout::sweeping(run),
             Self::Tombstone(run) => layout::tombstone(run),
+            Self::Report(document) => document.key(),
         }
     }
 
@@ -160,6 +165,7 @@ impl ObjectKind {
             Self::Lease(_) => "lease",
             Self::Sweeping(_) => "sweeping",
             Self::Tombstone(_) => "tombstone",
+            Self::Report(_) => "report",
         }
     }
 
@@ -176,7 +182,12 @@ impl ObjectKind {
     pub const fn is_mutable(&self) -> bool {
         matches!(
             self,
-            Self::Locator(_) | Self::Hints(_) | Self::Reference(..) | Self::Lease(_) | Self::Sweeping(_)
+            Self::Locator(_)
+                | Self::Hints(_)
+                | Self::Reference(..)
+                | Self::Lease(_)
+                | Self::Sweeping(_)
+                | Self::Report(_)
         )
     }
 
@@ -195,6 +206,7 @@ impl ObjectKind {
         match self {
             Self::Record | Self::Reference(..) | Self::Lease(_) | Self::Sweeping(_) => RECORD_BYTES_MAX,
             Self::Tombstone(_) => TOMBSTONE_BYTES_MAX,
+            Self::Report(_) => REPORT_BYTES_MAX,
             Self::Hints(_) => HINTS_BYTES_MAX,
             Self::Delta(..) => DELTA_GROUPS_MAX * DELTA_GROUP_BYTES_MAX,
             Self::Artifact(_) => ARTIFACT_BYTES_MAX as u64,
@@ -230,6 +242,7 @@ impl ObjectKind {
             Self::Hints(_) => whole().and_then(|bytes| check_hints(&bytes)),
             Self::Lease(_) | Self::Sweeping(_) => whole().and_then(|bytes| lease::check_note(&bytes)),
             Self::Tombstone(_) => whole().and_then(|bytes| sweep::check_tombstone(&bytes)),
+            Self::Report(document) => whole().and_then(|bytes| document.check(&bytes)),
         }
         .map_err(other)
     }

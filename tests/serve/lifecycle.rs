@@ -10,6 +10,7 @@ use rustix::process::Signal;
 
 use super::client::{connect, send};
 use super::server::*;
+use super::support::authority::authority;
 use super::support::wait::wait_until;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -30,9 +31,11 @@ fn it_does_not_start_with_what_would_give_tokens_away() {
     let dir = tempfile::tempdir().unwrap();
     landfall_store::Store::create(&dir.path().join("store")).unwrap();
     let push = token_file(dir.path(), "push", PUSH_TOKEN);
+    token_file(dir.path(), "report", &format!("web-1 {WEB_1_TOKEN}"));
     let options = |listen| ["store", "--push-token-file", "push", "--listen", listen];
-    for listen in ["0.0.0.0:0", "[::]:0"] {
-        let output = refused(dir.path(), &options(listen));
+    for (listen, file) in [("0.0.0.0:0", "push"), ("[::]:0", "push"), ("0.0.0.0:0", "report")] {
+        let option = format!("--{file}-token-file");
+        let output = refused(dir.path(), &["store", &option, file, "--listen", listen]);
         assert_eq!(output.status.code(), Some(2));
         assert!(said(&output).contains("--insecure-tokens-in-clear"), "{}", said(&output));
     }
@@ -112,7 +115,7 @@ fn it_is_reached_by_tls_with_an_authority_of_ones_own() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
     pack(&store, "1.0.0", 50_000);
-    authority(dir.path());
+    authority(dir.path(), &["localhost"]);
     let options = ["--tls-cert", "cert.pem", "--tls-key", "key.pem", "--push-token-file", "PUSH"];
     // With TLS, tokens may be asked for beyond this machine.
     let server = Served::of_at(dir, "0.0.0.0:0", &options);
@@ -131,18 +134,4 @@ fn it_is_reached_by_tls_with_an_authority_of_ones_own() {
     assert!(String::from_utf8_lossy(&listed.stdout).contains("1.0.0"), "{listed:?}");
     assert!(!ls(None).status.success(), "an unknown authority is not believed");
     assert!(send(server.at, b"GET /healthz HTTP/1.1\r\n\r\n").is_none(), "no answer in clear");
-}
-
-/// A certificate authority, and a certificate for localhost by it.
-fn authority(dir: &std::path::Path) {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-    let own = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    fs::write(dir.join("ca.pem"), params.self_signed(&own).unwrap().pem()).unwrap();
-    let issuer = Issuer::new(params, own);
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    fs::write(dir.join("cert.pem"), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
-    fs::write(dir.join("key.pem"), key.serialize_pem()).unwrap();
 }

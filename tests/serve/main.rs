@@ -6,10 +6,13 @@
 mod support;
 
 mod client;
+mod collects;
 mod exported;
 mod lifecycle;
 mod malformed;
 mod pushes;
 mod reads;
+mod reports;
 mod server;
 mod uploads;
+mod ways;

@@ -1,21 +1,24 @@
 //! A server of a store in a temporary directory.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 
 use landfall_store::backend::{Backend, HttpBackend, Key};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::client::{Answer, ask};
 use super::support::source::Source;
+use super::support::store_server::StoreServer;
+pub use super::support::store_server::token_file;
 
 pub const PUSH_TOKEN: &str = "push-canary-4b7d0c51a9e2f3688d";
 pub const READ_TOKEN: &str = "read-canary-91c3aa0de4575f26b1";
+pub const WEB_1_TOKEN: &str = "web-1-canary-6b1f0a3377c2d9e540";
+pub const WEB_2_TOKEN: &str = "web-2-canary-0d5e8c71ab9f263418";
 
 const RECIPE: &str = r#"app = "web"
 version = "VERSION"
@@ -108,16 +111,9 @@ pub fn is_private(store: &Path, key: &str) -> bool {
     fs::metadata(store.join(key)).unwrap().permissions().mode() & 0o004 == 0
 }
 
-pub fn token_file(dir: &Path, name: &str, token: &str) -> PathBuf {
-    let path = dir.join(name);
-    fs::write(&path, format!("{token}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    path
-}
-
 /// A running server. Killed when dropped.
 pub struct Served {
-    child: Child,
+    server: StoreServer,
     pub url: String,
     pub at: SocketAddr,
     /// Tokens, log and store are in here.
@@ -125,7 +121,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// Serves a new store, with options; `PUSH` and `READ` stand for the token files.
+    /// Serves a new store, with options; `PUSH`, `READ` and `REPORT` stand for the token files.
     pub fn start(options: &[&str]) -> Self {
         Self::of(tempfile::tempdir().unwrap(), options)
     }
@@ -140,29 +136,24 @@ impl Served {
     pub fn of_at(dir: TempDir, listen: &str, options: &[&str]) -> Self {
         token_file(dir.path(), "push", PUSH_TOKEN);
         token_file(dir.path(), "read", READ_TOKEN);
-        let log = fs::OpenOptions::new().create(true).append(true).open(dir.path().join("log")).unwrap();
+        token_file(dir.path(), "report", &format!("web-1 {WEB_1_TOKEN}\nweb-2 {WEB_2_TOKEN}"));
         let place = |option: &&str| match *option {
             "PUSH" => dir.path().join("push"),
             "READ" => dir.path().join("read"),
+            "REPORT" => dir.path().join("report"),
             other => other.into(),
         };
-        let mut child = landfall()
+        let mut command = landfall();
+        command
             .arg("serve")
             .arg(dir.path().join("store"))
             .args(["--listen", listen])
             .args(options.iter().map(place))
-            .current_dir(dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        let url = url.trim().to_owned();
-        assert!(url.starts_with("http"), "{}", fs::read_to_string(dir.path().join("log")).unwrap());
+            .current_dir(dir.path());
+        let server = StoreServer::start(&mut command, &dir.path().join("log"));
+        let url = server.url.clone();
         let at = url.split_once("://").unwrap().1.parse().unwrap();
-        Self { child, url, at, dir }
+        Self { server, url, at, dir }
     }
 
     pub fn store(&self) -> PathBuf {
@@ -194,28 +185,16 @@ impl Served {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_raw(self.child.id().try_into().unwrap()).unwrap(), signal).unwrap();
+        self.server.signal(signal);
     }
 
     pub fn wait(&mut self) -> ExitStatus {
-        self.child.wait().unwrap()
+        self.server.wait()
     }
 
     /// Kills it and gives back its directory.
-    pub fn kill(mut self) -> TempDir {
-        self.end();
-        std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap())
-    }
-
-    fn end(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.end();
+    pub fn kill(self) -> TempDir {
+        drop(self.server);
+        self.dir
     }
 }

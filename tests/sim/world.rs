@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use landfall::deploy::{App, Asking};
 use landfall::disk::Disk;
 use landfall::effects::{
-    Clock, Depth, Effects, Fetched, Known, Newer, Place, Processes, Stepped, Supply, Verdict,
+    Clock, Depth, Effects, Fetched, Known, Newer, Place, Processes, Setback, Stepped, Supply, Verdict,
 };
 use landfall::layout::{AppDir, Root};
 use landfall::pending::Pending;
@@ -482,7 +482,7 @@ impl Supply for World {
         })
     }
 
-    fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Failure>> {
+    fn fetch<'a>(&'a self, artifact: &'a ArtifactId) -> Pending<'a, Result<Fetched, Setback>> {
         Box::pin(async {
             self.edit_meanwhile("fetch");
             self.alive().map_err(|_| failure(Class::Supply, "Off"))?;

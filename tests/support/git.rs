@@ -204,11 +204,11 @@ impl Drop for Server {
     }
 }
 
-fn serve(command: &mut Command, port: Port) -> Server {
+fn serve(command: &mut Command, address: Ipv4Addr, port: Port) -> Server {
     use std::os::unix::process::CommandExt;
     let child = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let server = Server { port, child: child.expect("a server") };
-    let at = (Ipv4Addr::LOCALHOST, server.port.number);
+    let at = (address, server.port.number);
     wait_until("the server answers", SERVER_LIMIT, || TcpStream::connect(at).is_ok());
     server
 }
@@ -222,7 +222,7 @@ pub fn daemon(forge: &Forge) -> Server {
         .arg(format!("--port={}", port.number))
         .arg(format!("--base-path={}", forge.dir().join("srv").display()));
     command.arg(forge.dir().join("srv"));
-    serve(&mut command, port)
+    serve(&mut command, Ipv4Addr::LOCALHOST, port)
 }
 
 /// An ssh server for this account, with the key that may come in and the known hosts that name it.
@@ -235,17 +235,22 @@ pub struct Ssh {
 
 /// A local sshd.
 pub fn sshd(forge: &Forge) -> Ssh {
+    sshd_at(forge, Ipv4Addr::LOCALHOST)
+}
+
+/// An sshd at an address of the network that this thread is in.
+pub fn sshd_at(forge: &Forge, address: Ipv4Addr) -> Ssh {
     let port = Port::free();
     let (host_key, key) = (forge.key("host_key"), forge.key("deploy_key"));
     let dir = forge.dir();
     let authorized = dir.join("authorized_keys");
     std::fs::write(&authorized, format!("{}\n", forge.public(&key))).expect("authorized_keys");
     let known_hosts = dir.join("known_hosts");
-    let line = format!("[127.0.0.1]:{} {}\n", port.number, forge.public(&host_key));
+    let line = format!("[{address}]:{} {}\n", port.number, forge.public(&host_key));
     std::fs::write(&known_hosts, line).expect("known_hosts");
     let config = dir.join("sshd_config");
     let text = format!(
-        "Port {}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile {}\nUsePAM no\nStrictModes no\n\
+        "Port {}\nListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile {}\nUsePAM no\nStrictModes no\n\
          PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\nSetEnv PATH={}\n",
         port.number,
         host_key.display(),
@@ -260,9 +265,9 @@ pub fn sshd(forge: &Forge) -> Ssh {
         ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].into_iter().find(|path| Path::new(path).exists());
     let mut command = Command::new(program.expect("openssh-server is needed for this test"));
     command.arg("-D").arg("-e").arg("-f").arg(&config).stdin(Stdio::null());
-    let server = serve(&mut command, port);
+    let server = serve(&mut command, address, port);
     let user = forge.run(dir, "id", &["-un"]);
-    let url = format!("ssh://{user}@127.0.0.1:{}{}", server.port.number, forge.bare().display());
+    let url = format!("ssh://{user}@{address}:{}{}", server.port.number, forge.bare().display());
     Ssh { server, key, known_hosts, url }
 }
 

@@ -1,5 +1,6 @@
 //! One GET on a connection of its own: never a pooled one, which would hide a replaced server.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
@@ -25,21 +26,26 @@ impl Answer {
 
 /// Asks a local server for a path.
 pub fn get(port: u16, path: &str) -> Result<Answer, String> {
+    get_from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), path)
+}
+
+/// Asks a server for a path.
+pub fn get_from(server: SocketAddrV4, path: &str) -> Result<Answer, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        tokio::time::timeout(LIMIT, ask(port, path))
+        tokio::time::timeout(LIMIT, ask(server, path))
             .await
             .map_err(|_| format!("no answer within {LIMIT:?}"))?
     })
 }
 
-async fn ask(port: u16, path: &str) -> Result<Answer, String> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(|error| error.to_string())?;
+async fn ask(server: SocketAddrV4, path: &str) -> Result<Answer, String> {
+    let stream = TcpStream::connect(server).await.map_err(|error| error.to_string())?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
     let request = hyper::Request::get(path)
-        .header("host", format!("127.0.0.1:{port}"))
+        .header("host", server.to_string())
         .header("connection", "close")
         .body(Empty::<Bytes>::new())
         .expect("a request of constants");

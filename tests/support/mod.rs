@@ -2,6 +2,7 @@
 //! deadline, and `/proc` as a witness that does not depend on landfall's own reading of it.
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
+pub mod authority;
 pub mod container;
 pub mod example;
 pub mod git;
@@ -11,6 +12,7 @@ pub mod http;
 pub mod json;
 pub mod load;
 pub mod nest_app;
+pub mod network;
 pub mod next_app;
 pub mod nginx;
 pub mod port;
@@ -18,6 +20,7 @@ pub mod process;
 pub mod site;
 pub mod socket_app;
 pub mod source;
+pub mod store_server;
 pub mod tar;
 pub mod tools;
 pub mod wait;

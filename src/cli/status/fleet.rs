@@ -8,10 +8,9 @@ use serde::Serialize;
 use super::StatusArgs;
 use crate::cli::Outcome;
 use crate::cli::change::called;
-use crate::cli::context::Context;
+use crate::cli::context::{Context, store_error};
 use crate::cli::exit::Exit;
 use crate::cli::report::{Report, Tone, columns};
-use crate::cli::report_host::report_error;
 use crate::cli::text::{ago, wrap};
 use crate::fleet::{self, Called, Glance, HostReport, Reported};
 
@@ -43,7 +42,7 @@ pub struct Item {
 pub fn run(args: &StatusArgs, context: &Context) -> Outcome {
     let store = context.open_store()?;
     let now = Timestamp::now();
-    let hosts = fleet::hosts(&store).map_err(report_error)?;
+    let hosts = fleet::hosts(&store).map_err(store_error)?;
     let asked = |environment: &Name| args.env.as_ref().is_none_or(|env| env == environment);
     let mut items: Vec<Item> =
         hosts.iter().filter(|host| asked(&host.environment)).flat_map(|host| items_of(host, now)).collect();

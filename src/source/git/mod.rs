@@ -5,6 +5,7 @@
 
 pub mod credential;
 mod fault;
+pub mod guard;
 mod log;
 mod objects;
 mod program;

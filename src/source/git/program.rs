@@ -3,7 +3,8 @@
 //!
 //! Its environment is made from nothing; hooks, prompts, file system monitors, automatic maintenance and every
 //! transport but the one of the address are off; objects are checked when they arrive. It has a time limit, a
-//! limit on what it says and a limit on what it may store, and it is ended with its whole process group.
+//! limit on what it says and a limit on what it may store, and it is ended with its whole process group, also
+//! when the agent is killed.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -144,7 +145,11 @@ impl Git {
     }
 
     fn command(&self, remote: Option<(&Remote, &Access)>) -> Command {
-        let mut command = Command::new(&self.program);
+        // What speaks with a server may take long; a question to the cache does not.
+        let mut command = match remote {
+            Some(_) => super::guard::command(&self.program),
+            None => Command::new(&self.program),
+        };
         command
             .env_clear()
             .envs([

@@ -15,6 +15,7 @@ mod request;
 mod write;
 
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
@@ -59,6 +60,12 @@ impl HttpBackend {
             }
             None => None,
         };
+        if token.is_some() && crosses_in_clear(&base) {
+            tracing::warn!(
+                store = address,
+                "its token travels without TLS: whoever is in between can read and use it; use https"
+            );
+        }
         let client = client::shared().map_err(|error| unusable(error.to_string()))?;
         let runtime = Runtime::shared().map_err(|error| unusable(error.to_string()))?;
         Ok(Self {
@@ -143,6 +150,16 @@ impl HttpBackend {
     }
 }
 
+/// Whether what is said leaves this machine so that others can read it.
+fn crosses_in_clear(base: &Url) -> bool {
+    let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let here = match host.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    };
+    base.scheme() == "http" && !here
+}
+
 /// The first line of a file as the value of an `Authorization` header.
 fn read_token(file: &Path) -> io::Result<HeaderValue> {
     let mut text = String::new();
@@ -211,5 +228,28 @@ impl Backend for HttpBackend {
 
     fn delete(&self, key: &Key) -> Result<(), BackendError> {
         self.remove(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_readable_on_the_way_without_tls_beyond_this_machine_only() {
+        for (address, crosses) in [
+            ("http://artifacts.internal:8080", true),
+            ("http://10.0.0.7/store", true),
+            ("http://[2001:db8::7]:8080", true),
+            ("http://localhost.internal", true),
+            ("https://artifacts.internal", false),
+            ("http://127.0.0.1:8080", false),
+            ("http://127.8.8.8", false),
+            ("http://[::1]:8080/x", false),
+            ("http://localhost:8080", false),
+            ("http://store.localhost", false),
+        ] {
+            assert_eq!(crosses_in_clear(&Url::parse(address).unwrap()), crosses, "{address}");
+        }
     }
 }

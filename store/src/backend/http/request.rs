@@ -12,6 +12,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use super::HttpBackend;
 use super::patience::retry_after;
 use super::range::{Answer, Asked};
+use super::write::refusal;
 use crate::backend::Key;
 
 /// Redirects that are followed, one after the other.
@@ -67,6 +68,11 @@ impl HttpBackend {
             };
             match redirect(&url, response.status(), response.headers())? {
                 Some(next) => url = next,
+                // A server of `landfall serve` says why.
+                None if matches!(response.status().as_u16(), 401 | 403) => {
+                    let denied = Fault::Denied(response.status().to_string());
+                    return Err(refusal(response).await.unwrap_or(denied));
+                }
                 None => return sorted(response),
             }
         }
@@ -111,7 +117,6 @@ fn sorted(response: Response) -> Result<Response, Fault> {
     match status.as_u16() {
         200 | 206 | 416 => Ok(response),
         404 | 410 => Err(Fault::Missing),
-        401 | 403 => Err(Fault::Denied(status.to_string())),
         407 => Err(Fault::Denied("the proxy asks for a password: it goes into HTTPS_PROXY".to_owned())),
         408 | 425 | 429 | 500..=599 => Err(Fault::Passing { why: status.to_string(), after }),
         _ => Err(Fault::Final(format!("it answered {status}"))),

@@ -170,7 +170,7 @@ impl HttpBackend {
 
 /// Why a request was not served: what the server says of it, and whether another try may help. `None`: it is no
 /// server of `landfall serve`, and knows no such requests.
-async fn refusal(mut response: Response) -> Option<Fault> {
+pub(super) async fn refusal(mut response: Response) -> Option<Fault> {
     let (status, after) = (response.status(), asked_pause(&response));
     let mut text = Vec::new();
     while let Ok(Ok(Some(bytes))) = timeout(Duration::from_secs(10), response.chunk()).await {
