@@ -16,7 +16,7 @@ use support::{Host, host, json, next_app, socket_app, wait};
 /// Requests a second that the tests promise.
 const RATE: u32 = 200;
 /// Sent a little faster, so that the promise holds on a machine that is late now and then.
-const SENT: u32 = 220;
+const SENT: u32 = 210;
 /// Before and after each act.
 const QUIET: Duration = Duration::from_secs(3);
 /// For the agent to come to rest.
@@ -49,7 +49,7 @@ impl<'a> Story<'a> {
             host,
             app,
             fresh: Load::begin(port, path, SENT, Connections::Fresh),
-            kept: Load::begin(port, path, 50, Connections::Kept),
+            kept: Load::begin(port, path, 40, Connections::Kept),
             phases: Vec::new(),
             failed: None,
         }

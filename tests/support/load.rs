@@ -190,14 +190,15 @@ pub fn failures(requests: &[Request]) -> Vec<(Duration, &String)> {
 
 /// Requests, failures, p50 and p99 of each phase, as a table for people.
 pub fn table(title: &str, requests: &[Request], phases: &[Phase]) -> String {
-    let mut text = format!("{title}\n{:<34}{:>9}{:>9}{:>9}{:>9}\n", "", "requests", "failures", "p50", "p99");
+    let mut text =
+        format!("{title}\n{:<34}{:>9}{:>9}{:>11}{:>11}\n", "", "requests", "failures", "p50", "p99");
     for phase in phases {
         let sent = phase.of(requests);
         let failed = sent.iter().filter(|request| request.outcome.is_err()).count();
         let mut took: Vec<Duration> = sent.iter().map(|request| request.took).collect();
         took.sort_unstable();
         let (p50, p99) = (percentile(&took, 50), percentile(&took, 99));
-        writeln!(text, "{:<34}{:>9}{failed:>9}{p50:>9}{p99:>9}", phase.name, sent.len()).expect("a string");
+        writeln!(text, "{:<34}{:>9}{failed:>9}{p50:>11}{p99:>11}", phase.name, sent.len()).expect("a string");
     }
     text
 }

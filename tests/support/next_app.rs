@@ -88,7 +88,7 @@ pub fn shorten_trials(host: &super::Host) {
     let text = std::fs::read_to_string(&state).expect("the state");
     let mut document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     document["apps"]["harbour"]["environments"]["prod"]["health"] =
-        serde_json::json!({"attempts": 15, "interval": "1s", "timeout": "10s"});
+        serde_json::json!({"attempts": 30, "interval": "1s", "timeout": "5s"});
     let new = state.with_extension("new");
     std::fs::write(&new, format!("{document:#}\n")).expect("a new state");
     std::fs::rename(new, &state).expect("the state");

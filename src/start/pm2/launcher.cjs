@@ -85,13 +85,17 @@ function drainBeforeStopping() {
   const connections = new Set();
   const answers = new Set();
   let stage = 'serving';
-  const raise = () => process.kill(process.pid, order.signal);
+  const raise = () => {
+    if (stage !== 'leaving') return;
+    stage = 'told';
+    process.removeListener('SIGINT', nothing);
+    process.kill(process.pid, order.signal);
+  };
   const pass = () => {
     if (stage !== 'draining') return;
-    stage = 'passing';
-    process.removeListener('SIGINT', nothing);
-    if (process.listenerCount(order.signal) > 0) return void raise();
-    // An app that does not listen would die of it at once, in the middle of its answers.
+    stage = 'leaving';
+    // Connections that pm2 has sent this way and that nobody has looked at yet would be lost with this process, and
+    // never be answered: it takes leave of pm2 first, which passes them to another worker, and ends its answers.
     worker.once('disconnect', raise);
     worker.disconnect();
     setTimeout(raise, order.drain_ms);
@@ -117,7 +121,7 @@ function drainBeforeStopping() {
   const nothing = () => {};
   const emit = process.emit;
   process.emit = function (event, ...rest) {
-    if (event !== 'SIGINT' || stage === 'passing') return emit.call(this, event, ...rest);
+    if (event !== 'SIGINT' || stage === 'told') return emit.call(this, event, ...rest);
     if (stage === 'serving') {
       stage = 'draining';
       answers.forEach(last);
