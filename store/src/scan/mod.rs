@@ -111,11 +111,14 @@ impl ScannedLayer {
     }
 }
 
+/// Files, by content.
+type Files = Vec<(BlobId, Spot)>;
+
 /// The contents of a scanned layer: where they were found, and the frames made of them already.
 #[derive(Debug, Default)]
 pub struct ScannedSource {
     frames: Frames,
-    files: Vec<(BlobId, Spot)>,
+    files: Files,
     /// The first file with each content; made when one is asked for, which a layer that the store has never is.
     first: OnceLock<HashMap<BlobId, usize>>,
 }
@@ -288,7 +291,7 @@ fn entries(
     source: &LayerSource,
     found: Vec<Found>,
     contents: Vec<Option<Content>>,
-) -> Result<(Vec<Entry>, Vec<(BlobId, Spot)>), ScanError> {
+) -> Result<(Vec<Entry>, Files), ScanError> {
     let mut entries = Vec::with_capacity(found.len());
     let mut files = Vec::with_capacity(found.len());
     for (found, content) in found.into_iter().zip(contents) {
