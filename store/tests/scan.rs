@@ -133,7 +133,7 @@ fn an_unchanged_layer_is_scanned_without_opening_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let cache = tempfile::tempdir().unwrap();
     write(dir.path(), &[("a", "1"), ("d/b", "2"), ("c", "3")]);
-    let options = ScanOptions { cache_dir: Some(cache.path().to_owned()), ..Default::default() };
+    let options = ScanOptions { cache_dir: Some(cache.path().to_owned()) };
     let again = || scan(&source("app", dir.path()), &options).unwrap();
     // Wait for the file system's clock to leave the tick in which the files were written.
     wait_for_a_settled_clock(cache.path(), &dir.path().join("c"));
