@@ -72,12 +72,23 @@ impl Site {
 
     /// A version with these lines under `[start]`.
     pub fn pack_with(&self, version: &str, start: &str) {
+        self.pack_recipe(version, &self.recipe(version, start));
+    }
+
+    /// A version with this recipe.
+    pub fn pack_recipe(&self, version: &str, recipe: &str) {
         let dir = format!("srv/source/{version}");
-        let port = self.port.number;
         let page = format!("<h1>{version}</h1>\n");
         self.machine.write(&format!("{dir}/site/page.html"), &page);
         self.machine.write(&format!("{dir}/site/health"), "ok");
-        let recipe = format!(
+        self.machine.write(&format!("{dir}/landfall.toml"), recipe);
+        self.machine.ok(&["landfall", "pack", &format!("/{dir}"), "--no-build", "--store", "/srv/artifacts"]);
+    }
+
+    /// A recipe with these lines under `[start]`.
+    pub fn recipe(&self, version: &str, start: &str) -> String {
+        let port = self.port.number;
+        format!(
             r#"
 app = "hello"
 version = "{version}"
@@ -94,9 +105,7 @@ attempts = 60
 interval = "500ms"
 settle = "300ms"
 "#
-        );
-        self.machine.write(&format!("{dir}/landfall.toml"), &recipe);
-        self.machine.ok(&["landfall", "pack", &format!("/{dir}"), "--no-build", "--store", "/srv/artifacts"]);
+        )
     }
 
     pub fn deploy(&self, version: &str) {
