@@ -48,3 +48,22 @@ fn window_log(bytes: usize) -> u32 {
 fn failed(code: usize) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, get_error_name(code))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::make::LEVEL_ABOVE;
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_large_content_that_only_moved_costs_next_to_nothing() {
+        let mut old = vec![0; 40_000_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut old);
+        // A copy: what overlaps its own prefix would be another case.
+        let moved = old[12_000_123..28_000_123].to_vec();
+        let stored = compress(&old, &moved, LEVEL_ABOVE).unwrap();
+        assert!(stored.len() < 4_000, "{}", stored.len());
+        let mut raw = Vec::new();
+        decompress(&old, &stored, moved.len(), &mut raw).unwrap();
+        assert!(raw == moved);
+    }
+}
