@@ -158,7 +158,10 @@ fn p17_a_fork_bomb_under_a_limit_is_ended() {
         landfall::start::Account { name: "bomb".into(), uid: 54_321, gid: 54_321, home: "/".into() };
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(bench.dir.parent().unwrap(), open).unwrap();
-    let command = shell("trap '' TERM; ulimit -p 120 || exit 9; bomb() { bomb | bomb & }; bomb; sleep 1000");
+    // What the step waits in takes the place of its shell: a shell that cannot fork any more ends at once.
+    let command = shell(
+        "trap '' TERM; ulimit -p 120 || exit 9; sleep 1000 & bomb() { bomb | bomb & }; bomb; exec sleep 1000",
+    );
     let runner = Runner::with_executable(landfall());
     let mut of = bench.of(&command, StepKind::Prepare, 500);
     of.account = Some(&account);
