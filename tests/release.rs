@@ -147,6 +147,21 @@ fn what_is_switched_to_and_not_started_is_unverified_and_never_a_place_to_go_bac
     assert_eq!(serves(&host), 1);
 }
 
+#[test]
+fn a_release_that_was_not_started_stays_while_its_successor_is_switched_to_because_it_may_still_run() {
+    let host = Host::new("prod", "");
+    for number in ["1", "2"] {
+        let path = archive(&host, &version(number), &format!("{number}.0.0"));
+        release(&host, &path, &["--skip-pm2"]).expect_code(0);
+    }
+    let releases = host.current("web", "prod").parent().unwrap().to_owned();
+    let there = |number: &str| {
+        let names = std::fs::read_dir(&releases).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with(number)).count()
+    };
+    assert_eq!((there("1.0.0-"), there("2.0.0-")), (1, 1));
+}
+
 /// `landfall release --start-mode direct` of an app that says `up`, until that is heard.
 fn attached(
     host: &Host,

@@ -398,6 +398,18 @@ impl History {
             .collect()
     }
 
+    /// Releases that were switched to and never judged since, because whoever released them starts and proves them
+    /// himself: the newest first.
+    pub fn unproved(&self) -> Vec<&ReleaseRef> {
+        let mut seen = std::collections::HashSet::new();
+        let says = |entry: &&Entry| entry.verdict().is_some() || entry.result == Outcome::Unverified;
+        let last = self.entries.iter().rev().filter(says);
+        let last = last.filter_map(|entry| Some((entry.release.as_ref()?, entry)));
+        last.filter(|(release, _)| seen.insert(release.identity))
+            .filter_map(|(release, entry)| (entry.result == Outcome::Unverified).then_some(release))
+            .collect()
+    }
+
     /// The proved release that landfall left linked. None: no release ever proved healthy, or what the last
     /// attempt to touch `current` left there is not known to be one that did.
     pub fn left(&self) -> Option<&ReleaseRef> {

@@ -15,7 +15,7 @@ use landfall_store::fsio::Owner;
 use landfall_store::materialise::{self, Job, MaterialiseError, materialise};
 use landfall_store::place::{Mode, ModeFacts, choose_mode};
 use landfall_store::prepared;
-use landfall_store::{Entry, EntryPath, Tree, remove};
+use landfall_store::{Entry, EntryPath, Kind, Tree, TreeId, remove};
 
 use super::{Inner, failure};
 use crate::disk::{Disk, RealDisk};
@@ -59,7 +59,13 @@ impl Inner {
         let staged = materialise(&job).map_err(built)?;
         self.furnish(&ReleaseDir(staged.path()), record)?;
         staged.publish(name).map_err(built)?;
-        Ok(())
+        if self.has_steps(record) {
+            return Ok(());
+        }
+        // Nothing is run in it: it is finished as it is, while its trees are at hand.
+        let dir = self.closed(record)?;
+        let (id, tree) = self.as_packed(record, trees)?;
+        self.prepared(&dir, record, id, &tree)
     }
 
     /// Drops a release that was not prepared to its end. One that was stays, and so does what is in service.
@@ -175,23 +181,64 @@ impl Inner {
         }
     }
 
-    /// Freezes the directory, hashes its tree, and marks it prepared.
-    pub(super) fn finish(&self, record: ReleaseRecord) -> Result<(), Failure> {
+    /// Freezes the directory, hashes its tree, and marks it prepared, unless that was done when it was built.
+    pub(super) fn finish(&self, record: &ReleaseRecord) -> Result<(), Failure> {
+        if self.is_finished(record) {
+            return Ok(());
+        }
+        let dir = self.closed(record)?;
+        let (id, tree) = if self.has_steps(record) {
+            let tree = self.freeze(&dir.0, record, self.cache()?)?;
+            (tree.id(), tree)
+        } else {
+            self.as_packed(record, self.layer_trees(record)?)?
+        };
+        self.prepared(&dir, record, id, &tree)
+    }
+
+    /// Whether the release on disk is this one, prepared.
+    pub(super) fn is_finished(&self, record: &ReleaseRecord) -> bool {
+        let there = self.load(&record.release.name);
+        there.is_ok_and(|there| there.release == record.release && there.progress == Progress::Prepared)
+    }
+
+    fn has_steps(&self, record: &ReleaseRecord) -> bool {
+        record.spec.steps.iter().any(|step| applies(&step.roles, &self.service.roles))
+    }
+
+    /// Its directory, in which nothing changes any more.
+    fn closed(&self, record: &ReleaseRecord) -> Result<ReleaseDir, Failure> {
         let dir = self.release_dir(&record.release.name);
-        let stepped = record.spec.steps.iter().any(|step| applies(&step.roles, &self.service.roles));
         self.take_back(&dir.0)?;
         self.still_linked_outside(&dir.0, &record.spec)?;
-        let tree = if stepped {
-            self.freeze(&dir.0, &record, self.cache()?)?
-        } else {
-            let trees = self.layer_trees(&record)?;
-            union(&trees, &ignored(&record, &self.env_names(&record))?)?
-        };
-        let id = tree.id();
-        self.keep_tree(id, &tree)?;
-        let record = ReleaseRecord { progress: Progress::Prepared, prepared_tree: Some(id), ..record };
+        Ok(dir)
+    }
+
+    fn prepared(
+        &self,
+        dir: &ReleaseDir,
+        record: &ReleaseRecord,
+        id: TreeId,
+        tree: &Tree,
+    ) -> Result<(), Failure> {
+        self.keep_tree(id, tree)?;
+        let record =
+            ReleaseRecord { progress: Progress::Prepared, prepared_tree: Some(id), ..record.clone() };
         sealed::write(&RealDisk, &dir.record(), &record)
             .map_err(|error| failure(Class::Host, "RecordFailed", error))
+    }
+
+    /// The tree of a release in which nothing was run.
+    fn as_packed(&self, record: &ReleaseRecord, mut trees: Vec<Tree>) -> Result<(TreeId, Tree), Failure> {
+        let ignore = ignored(record, &self.env_names(record))?;
+        let whole = |tree: &Tree| !tree.entries().iter().any(|entry| ignore.covers(entry.path.as_bytes()));
+        if let ([id], [tree]) = (record.layers.as_slice(), trees.as_slice())
+            && whole(tree)
+        {
+            return Ok((*id, trees.remove(0)));
+        }
+        let tree = union(&trees, &ignore)?;
+        Ok((tree.id(), tree))
     }
 
     fn freeze(&self, dir: &Path, record: &ReleaseRecord, cache: &HostCache) -> Result<Tree, Failure> {
@@ -257,13 +304,20 @@ pub(super) fn ignored(record: &ReleaseRecord, env_names: &[String]) -> Result<Pa
 /// The layers as one tree, without what is ignored.
 fn union(trees: &[Tree], ignore: &PathSet) -> Result<Tree, Failure> {
     let kept = |entry: &&Entry| !ignore.covers(entry.path.as_bytes());
-    let entries = trees.iter().flat_map(Tree::entries).filter(kept).cloned().collect::<Vec<_>>();
-    let empty_dirs_hold = |entry: &Entry| {
-        let path = entry.path.as_bytes();
-        let holds = |other: &Entry| other.path.as_bytes() != path && other.path.is_at_or_below(path);
-        matches!(entry.kind, landfall_store::Kind::EmptyDir) && entries.iter().any(holds)
-    };
-    let entries = entries.iter().filter(|entry| !empty_dirs_hold(entry)).cloned().collect();
+    let mut entries: Vec<Entry> = trees.iter().flat_map(Tree::entries).filter(kept).cloned().collect();
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    // What stands below a path follows it directly. One layer's empty directory may be filled by another.
+    let mut filled = vec![false; entries.len()];
+    let mut next: Option<&Entry> = None;
+    for (at, pair) in entries.windows(2).enumerate().rev() {
+        if pair[0].path != pair[1].path {
+            next = Some(&pair[1]);
+        }
+        filled[at] = pair[0].kind == Kind::EmptyDir
+            && next.is_some_and(|next| next.path.is_at_or_below(pair[0].path.as_bytes()));
+    }
+    let mut filled = filled.into_iter();
+    entries.retain(|_| !filled.next().unwrap_or(false));
     Tree::from_entries(entries).map_err(|error| failure(Class::Refused, "LayersOverlap", error))
 }
 
@@ -306,4 +360,40 @@ fn built(error: MaterialiseError) -> Failure {
 fn host(path: &Path, error: io::Error) -> Failure {
     let path: PathBuf = path.to_path_buf();
     failure(Class::Host, "ReleaseNotBuilt", format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_store::BlobId;
+
+    fn tree(entries: &[(&str, Option<&str>)]) -> Tree {
+        let entry = |(path, content): &(&str, Option<&str>)| Entry {
+            path: EntryPath::new(path.as_bytes()).unwrap(),
+            kind: content.map_or(Kind::EmptyDir, |text| Kind::File {
+                size: text.len() as u64,
+                blob: BlobId::of(text.as_bytes()),
+                executable: false,
+            }),
+        };
+        Tree::from_entries(entries.iter().map(entry).collect()).unwrap()
+    }
+
+    #[test]
+    fn an_empty_directory_of_one_layer_is_none_where_another_fills_it() {
+        let ignore: PathSet = entry_paths(&["logs".to_owned()]).unwrap().iter().collect();
+        let (app, data) = (
+            tree(&[("a", None), ("b", None), ("logs/x", Some("x")), ("z", Some("z"))]),
+            tree(&[("a/deep/file", Some("1")), ("a.txt", Some("2")), ("c", None)]),
+        );
+        let both = union(&[app, data], &ignore).unwrap();
+        let paths: Vec<String> = both.entries().iter().map(|entry| entry.path.to_string()).collect();
+        assert_eq!(paths, ["a/deep/file", "a.txt", "b", "c", "z"]);
+    }
+
+    #[test]
+    fn two_layers_with_one_path_are_refused() {
+        let (one, two) = (tree(&[("a", Some("1"))]), tree(&[("a", Some("2"))]));
+        assert_eq!(union(&[one, two], &PathSet::default()).unwrap_err().reason, "LayersOverlap");
+    }
 }

@@ -331,7 +331,13 @@ impl Supply for HostSupply {
     }
 
     fn finish<'a>(&'a self, fetched: &'a Fetched) -> Pending<'a, Result<(), Failure>> {
-        Box::pin(self.work(Work::Finish(Box::new(fetched.record.clone()))))
+        Box::pin(async move {
+            // Nothing worth a process of its own where nothing was run.
+            if self.inner.is_finished(&fetched.record) {
+                return Ok(());
+            }
+            self.work(Work::Finish(Box::new(fetched.record.clone()))).await
+        })
     }
 
     fn load<'a>(&'a self, name: &'a str) -> Pending<'a, Result<ReleaseRecord, Failure>> {

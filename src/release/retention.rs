@@ -1,7 +1,8 @@
 //! Which releases stay on the host.
 //!
 //! Current, desired, last healthy and the newest N *healthy* ones stay. Failed ones never count and never
-//! push a good one out. A record that cannot be read stops the cleaning with nothing removed.
+//! push a good one out. Beside these stay the newest N that were switched to without being started: landfall
+//! cannot know which of them still runs. A record that cannot be read stops the cleaning with nothing removed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,17 +19,19 @@ use crate::record::release::{ReleaseRecord, ReleaseRef};
 use crate::record::sealed;
 use crate::switch;
 
-/// Names that go, of those on disk. Pure.
+/// Names that go, of those on disk: of each kind of releases, newest first, `keep` stay. Pure.
 pub fn superfluous(
     on_disk: &[String],
-    healthy: &[&ReleaseRef],
-    keep_healthy: usize,
+    kinds: [&[&ReleaseRef]; 2],
+    keep: usize,
     needed: &BTreeSet<String>,
 ) -> Vec<String> {
-    let on_disk_and_healthy =
-        healthy.iter().map(|release| &release.name).filter(|name| on_disk.contains(name));
-    let kept: BTreeSet<&String> = on_disk_and_healthy.take(keep_healthy.max(1)).collect();
-    on_disk.iter().filter(|name| !kept.contains(name) && !needed.contains(*name)).cloned().collect()
+    let newest = |kind: &[&ReleaseRef]| -> Vec<String> {
+        let names = kind.iter().map(|release| &release.name).filter(|name| on_disk.contains(name));
+        names.take(keep.max(1)).cloned().collect()
+    };
+    let kept: BTreeSet<String> = kinds.into_iter().flat_map(newest).collect();
+    on_disk.iter().filter(|name| !kept.contains(*name) && !needed.contains(*name)).cloned().collect()
 }
 
 /// Releases that stay whatever their age: linked, on trial or going on trial, where a revert goes, pinned.
@@ -57,7 +60,7 @@ impl Needed {
 pub fn removable(
     dir: &AppDir,
     history: &History,
-    keep_healthy: usize,
+    keep: usize,
     needed: &Needed,
 ) -> Result<Vec<String>, RecordError> {
     let mut on_disk = Vec::new();
@@ -67,17 +70,17 @@ pub fn removable(
             on_disk.push(name);
         }
     }
-    Ok(superfluous(&on_disk, &history.healthy(), keep_healthy, &needed.0))
+    Ok(superfluous(&on_disk, [&history.healthy(), &history.unproved()], keep, &needed.0))
 }
 
 /// Sets aside what is superfluous; [`empty_trash`] deletes it. Returns the names.
 pub fn sweep(
     dir: &AppDir,
     history: &History,
-    keep_healthy: usize,
+    keep: usize,
     needed: &Needed,
 ) -> Result<Vec<String>, RecordError> {
-    let gone = removable(dir, history, keep_healthy, needed)?;
+    let gone = removable(dir, history, keep, needed)?;
     for name in &gone {
         set_aside(&dir.releases(), name)?;
     }
@@ -151,15 +154,28 @@ mod tests {
         let healthy = [release("c"), release("b"), release("a")];
         let healthy: Vec<&ReleaseRef> = healthy.iter().collect();
         let needed = BTreeSet::from(["bad2".to_owned()]);
-        assert_eq!(superfluous(&on_disk, &healthy, 2, &needed), names(&["a", "bad1"]));
-        assert_eq!(superfluous(&on_disk, &healthy, 0, &needed), names(&["a", "b", "bad1"]));
-        assert_eq!(superfluous(&on_disk, &healthy, 9, &needed), names(&["bad1"]));
+        assert_eq!(superfluous(&on_disk, [&healthy, &[]], 2, &needed), names(&["a", "bad1"]));
+        assert_eq!(superfluous(&on_disk, [&healthy, &[]], 0, &needed), names(&["a", "b", "bad1"]));
+        assert_eq!(superfluous(&on_disk, [&healthy, &[]], 9, &needed), names(&["bad1"]));
     }
 
     #[test]
     fn a_healthy_release_that_is_gone_does_not_count() {
         let healthy = [release("gone"), release("b"), release("a")];
         let healthy: Vec<&ReleaseRef> = healthy.iter().collect();
-        assert_eq!(superfluous(&names(&["a", "b"]), &healthy, 1, &BTreeSet::new()), names(&["a"]));
+        assert_eq!(superfluous(&names(&["a", "b"]), [&healthy, &[]], 1, &BTreeSet::new()), names(&["a"]));
+    }
+
+    #[test]
+    fn releases_that_somebody_else_starts_stay_beside_healthy_ones_and_push_none_out() {
+        let on_disk = names(&["old", "proved", "by-hand-1", "by-hand-2", "by-hand-3", "failed"]);
+        let (healthy, by_hand) = ([release("proved"), release("old")], ["3", "2", "1"]);
+        let by_hand = by_hand.map(|number| release(&format!("by-hand-{number}")));
+        let healthy: Vec<&ReleaseRef> = healthy.iter().collect();
+        let by_hand: Vec<&ReleaseRef> = by_hand.iter().collect();
+        let goes = superfluous(&on_disk, [&healthy, &by_hand], 1, &BTreeSet::new());
+        assert_eq!(goes, names(&["old", "by-hand-1", "by-hand-2", "failed"]));
+        let goes = superfluous(&on_disk, [&healthy, &by_hand], 2, &BTreeSet::new());
+        assert_eq!(goes, names(&["by-hand-1", "failed"]));
     }
 }

@@ -17,7 +17,7 @@ use crate::record::release::{ReleaseRecord, ReleaseRef};
 pub(super) enum Work {
     /// Everything of an artifact that belongs on this host. Gives the record of its release.
     Bring(ArtifactId),
-    /// The release's directory, before its steps.
+    /// The release's directory, before its steps; where it has none, prepared.
     Build(Box<ReleaseRecord>),
     /// Freezes the directory after the last step and marks it prepared.
     Finish(Box<ReleaseRecord>),
@@ -119,7 +119,7 @@ impl Inner {
             Work::Collect(..) => Ok(Product::Nothing),
             Work::Bring(artifact) => return self.bring(&artifact).map(|fetched| record(fetched.record)),
             Work::Build(release) => self.build(&release).map(|()| Product::Nothing),
-            Work::Finish(release) => self.finish(*release).map(|()| Product::Nothing),
+            Work::Finish(release) => self.finish(&release).map(|()| Product::Nothing),
             Work::Discard(release) => self.discard(&release.name).map(|()| Product::Nothing),
             Work::Check(release, depth) => self.check(&release, depth).map(record),
             Work::KeepAssets(releases) => self.keep_assets(&releases).map(|()| Product::Nothing),

@@ -244,18 +244,7 @@ fn at(path: &Path, source: io::Error) -> StartError {
 
 fn read_record(files: &SlotFiles) -> Result<Option<Record>, StartError> {
     let path = files.record();
-    let record: Option<Record> =
-        durable::read_json(&path, ORDER_BYTES_MAX).map_err(|source| at(&path, source))?;
-    match record {
-        Some(record) if record.format > RECORD_FORMAT => Err(at(&path, too_new(record.format))),
-        record => Ok(record),
-    }
-}
-
-fn too_new(format: u32) -> io::Error {
-    io::Error::other(format!(
-        "was written by a newer landfall (format {format}, this one knows {RECORD_FORMAT}): install that one again"
-    ))
+    durable::read_known(&path, ORDER_BYTES_MAX, RECORD_FORMAT).map_err(|source| at(&path, source))
 }
 
 fn is_this_start(record: &Record, launch: &Launch) -> bool {

@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::RunAs;
 
@@ -51,6 +51,31 @@ fn create(path: &Path, mode: u32, bytes: &[u8], owner: Option<RunAs>) -> io::Res
 
 /// Reads a JSON file of at most `bytes_max`; none if there is no such file.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, bytes_max: u64) -> io::Result<Option<T>> {
+    let Some(bytes) = read(path, bytes_max)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other)
+}
+
+/// Reads a JSON file that says its `format`, which must be no later than the one this landfall knows.
+pub(crate) fn read_known<T: DeserializeOwned>(
+    path: &Path,
+    bytes_max: u64,
+    known: u32,
+) -> io::Result<Option<T>> {
+    #[derive(Deserialize)]
+    struct Stamp {
+        format: u32,
+    }
+    let Some(bytes) = read(path, bytes_max)? else { return Ok(None) };
+    let Stamp { format } = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+    if format > known {
+        return Err(io::Error::other(format!(
+            "was written by a newer landfall (format {format}, this one knows {known}): install that one again"
+        )));
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other)
+}
+
+fn read(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -61,7 +86,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, bytes_max: u64) -> io:
     if bytes.len() as u64 > bytes_max {
         return Err(io::Error::other(format!("is larger than {bytes_max} bytes")));
     }
-    serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other)
+    Ok(Some(bytes))
 }
 
 /// Makes a directory that only landfall may enter (its parents as usual).
@@ -70,5 +95,23 @@ pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_a_newer_landfall_is_refused_before_its_fields_are_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record.json");
+        let read = || read_known::<Vec<u8>>(&path, 100, 3);
+        assert!(read().unwrap().is_none());
+        fs::write(&path, r#"{"format":4,"unheard":"of"}"#).unwrap();
+        let error = read().unwrap_err().to_string();
+        assert!(error.contains("newer landfall (format 4, this one knows 3)"), "{error}");
+        fs::write(&path, r#"{"format":3}"#).unwrap();
+        assert!(!read().unwrap_err().to_string().contains("newer"), "only its fields are wrong");
     }
 }

@@ -22,6 +22,7 @@ use crate::digest::{BlobId, Digest};
 use crate::fsio::{self, At, FsError, Manners};
 use crate::tag::{Precision, Tag};
 use crate::verified::{CHUNK_BYTES, Verified, WHOLE_BYTES_MAX, read_whole};
+use crate::writeback::Writeback;
 
 /// New objects up to this count are made durable one by one; above, the whole file system once. A thousand
 /// fsyncs cost a second where one syncfs costs a fifth, and few fsyncs spare a busy host a full flush.
@@ -122,7 +123,7 @@ impl HostCache {
     pub fn receive(&self) -> Result<Incoming<'_>, CacheError> {
         let (name, dir) = fsio::make_owned_dir(self.incoming.as_fd(), "run-", 0o700)
             .at("create a directory in", self.root.join("incoming"))?;
-        Ok(self.run(name.into_bytes(), dir))
+        self.run(name.into_bytes(), dir)
     }
 
     /// Takes over what dead runs left: whole objects are re-hashed and kept, everything else is removed.
@@ -142,7 +143,7 @@ impl HostCache {
     }
 
     fn adopt_run(&self, name: Vec<u8>, dir: OwnedFd, adopted: &mut Adopted) -> Result<(), CacheError> {
-        let run = self.run(name, dir);
+        let run = self.run(name, dir)?;
         for file in fsio::list(run.dir.as_fd()).at("list", run.path())? {
             if run.adopt_file(&file.name).at("adopt a leftover in", run.path())? {
                 adopted.objects += 1;
@@ -181,8 +182,9 @@ impl HostCache {
         self.objects.as_fd()
     }
 
-    fn run(&self, name: Vec<u8>, dir: OwnedFd) -> Incoming<'_> {
-        Incoming { cache: self, name, dir, taken: Mutex::default() }
+    fn run(&self, name: Vec<u8>, dir: OwnedFd) -> Result<Incoming<'_>, CacheError> {
+        let writeback = Writeback::of(dir.as_fd()).at("open", self.root.join("incoming"))?;
+        Ok(Incoming { cache: self, name, dir, taken: Mutex::default(), writeback })
     }
 }
 
@@ -240,6 +242,7 @@ pub struct Incoming<'a> {
     name: Vec<u8>,
     dir: OwnedFd,
     taken: Mutex<Taken>,
+    writeback: Writeback,
 }
 
 #[derive(Debug, Default)]
@@ -318,6 +321,7 @@ impl Incoming<'_> {
     }
 
     fn take(&self, want: Want, file: File) {
+        self.writeback.wrote(want.size);
         let mut taken = self.taken();
         taken.wants.push(want);
         if taken.wants.len() <= FSYNC_OBJECTS_MAX {

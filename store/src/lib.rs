@@ -53,6 +53,7 @@ pub mod tree;
 pub mod union;
 pub mod verified;
 pub mod verify;
+mod writeback;
 
 pub use artifact::{Artifact, Layer};
 pub use digest::{ArtifactId, BlobId, Digest, PackId, TreeId};

@@ -22,6 +22,9 @@ pub const ARTIFACT_BYTES_MAX: usize = 1 << 20;
 pub const LAYERS_MAX: usize = 256;
 /// Uncompressed bytes of one pack frame: the unit of streaming, parallel decoding and memory.
 pub const FRAME_RAW_BYTES_MAX: usize = 4 << 20;
+/// Compressed bytes of one pack frame: what zstd cannot shrink becomes longer by a 256th (`ZSTD_compressBound`) and
+/// its checksum.
+pub const FRAME_STORED_BYTES_MAX: usize = FRAME_RAW_BYTES_MAX + FRAME_RAW_BYTES_MAX / 256 + 1024;
 /// Uncompressed bytes gathered into one frame from small files. Measured for a `node_modules` of 698 MB at
 /// level 3: 256 KiB give 128.8 MB, 1 MiB 118.5, 2 MiB 112.2, 4 MiB 106.7; one stream, with what is
 /// there twice, 111.2. Two frames for each core, and what is decoded of them, must fit a host's memory.

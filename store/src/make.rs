@@ -15,6 +15,7 @@ use crate::fsio::{self, Manners, Owner};
 use crate::place::Mode;
 use crate::tag::Tag;
 use crate::verified::{Verified, WHOLE_BYTES_MAX, read_file, read_whole};
+use crate::writeback::Writeback;
 
 /// What building came to, in files; `bytes` are those written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,6 +58,14 @@ pub(crate) struct NewFile<'a> {
     pub class: Class,
 }
 
+/// When what is made becomes durable.
+pub(crate) enum Durability {
+    /// Each file before the next.
+    Each,
+    /// All at the end, by whoever has them made; the disk works meanwhile.
+    AtTheEnd(Writeback),
+}
+
 /// Makes files, from any number of threads.
 pub(crate) struct Maker<'a> {
     pub cache: &'a HostCache,
@@ -64,8 +73,8 @@ pub(crate) struct Maker<'a> {
     pub mode: Mode,
     pub owner: Option<Owner>,
     pub manners: Manners,
-    /// Whether each file is made durable by itself.
-    pub each_durable: bool,
+    /// When its files become durable.
+    pub durability: Durability,
     pub counters: Counters,
 }
 
@@ -162,6 +171,12 @@ impl Maker<'_> {
             fsio::set_owner(made.as_fd(), owner)?;
         }
         fsio::finish(made, file.mode, self.manners.masked, Tag::of(&file.want.blob))?;
-        if self.each_durable { fsio::sync(made.as_fd()) } else { Ok(()) }
+        match &self.durability {
+            Durability::Each => fsio::sync(made.as_fd()),
+            Durability::AtTheEnd(writeback) => {
+                writeback.wrote(file.want.size);
+                Ok(())
+            }
+        }
     }
 }

@@ -16,11 +16,12 @@ use crate::contents::{Contents, ContentsError, Directory, Item};
 use crate::digest::BlobId;
 use crate::fsio::{self, At, FsError, Owner};
 pub use crate::make::Materialised;
-use crate::make::{Counters, Maker, NewFile};
+use crate::make::{Counters, Durability, Maker, NewFile};
 use crate::path::EntryPath;
 use crate::place::Mode;
 use crate::remove::{self, RemoveError};
 use crate::tree::Kind;
+use crate::writeback::Writeback;
 
 /// The beginning of the name of every directory that is being built.
 const STAGE_PREFIX: &str = ".stage-";
@@ -152,6 +153,11 @@ pub fn materialise(job: &Job<'_>) -> Result<Staged, MaterialiseError> {
     let path = staged.path();
     let manners = fsio::probe(staged.dir.as_fd()).at("create files in", &path)?;
     fsio::set_mode(staged.dir.as_fd(), 0o755).at("set the mode of", &path)?;
+    let durability = if count_inodes(&directories) <= FSYNC_INODES_MAX {
+        Durability::Each
+    } else {
+        Durability::AtTheEnd(Writeback::of(staged.dir.as_fd()).at("open", &path)?)
+    };
     let build = Build {
         job,
         top: staged.dir.as_fd(),
@@ -162,7 +168,7 @@ pub fn materialise(job: &Job<'_>) -> Result<Staged, MaterialiseError> {
             mode: job.mode,
             owner: job.owner,
             manners,
-            each_durable: count_inodes(&directories) <= FSYNC_INODES_MAX,
+            durability,
             counters: Counters::default(),
         },
     };
@@ -342,7 +348,7 @@ impl Build<'_> {
 
     /// The durability point. Few directories one by one (their files are durable already), bottom up.
     fn sync(&self, directories: &[Directory<'_>]) -> Result<(), MaterialiseError> {
-        if !self.maker.each_durable {
+        if let Durability::AtTheEnd(_) = self.maker.durability {
             return Ok(fsio::sync_all(self.top).at("make durable", self.path)?);
         }
         for dir in directories.iter().rev() {

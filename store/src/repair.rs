@@ -14,13 +14,14 @@ use crate::blob::{BlobSink, BlobSource, Want};
 use crate::cache::{CacheError, HostCache, hash, object_mode, object_path};
 use crate::contents::{Class, ContentsError, Directory, Item};
 use crate::fsio::{self, At, FsError, Owner};
-use crate::make::{Counters, Maker, NewFile};
+use crate::make::{Counters, Durability, Maker, NewFile};
 use crate::path::EntryPath;
 use crate::place::Mode;
 use crate::remove::{self, RemoveError};
 use crate::tag::Tag;
 use crate::tree::Kind;
 use crate::verify::{Expected, Fault, Report};
+use crate::writeback::Writeback;
 
 /// Why a repair stopped. What it had done until then is right and stays.
 #[derive(Debug, thiserror::Error)]
@@ -213,7 +214,7 @@ impl<'a> Site<'a> {
             mode: tools.mode,
             owner: tools.owner,
             manners,
-            each_durable: false,
+            durability: Durability::AtTheEnd(Writeback::of(top.as_fd()).at("open", release.dir)?),
             counters: Counters::default(),
         };
         Ok(Self { top, dir: release.dir, maker })

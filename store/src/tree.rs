@@ -98,7 +98,8 @@ pub enum TreeError {
 impl Tree {
     /// Sorts and checks entries.
     pub fn from_entries(mut entries: Vec<Entry>) -> Result<Self, TreeError> {
-        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        // Mostly they come as one sorted list or a few: this sort notices.
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
         check(&entries)?;
         Ok(Self { entries })
     }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use common::faulty::Faulty;
 use common::{Contents, artifact, content, layer, noise};
-use landfall_store::blob::Want;
+use landfall_store::blob::{BlobSink, Want};
 use landfall_store::delta::{Base, Hints};
-use landfall_store::fetch::{FetchReport, Watch, delta};
+use landfall_store::fetch::{self, FetchReport, Watch, delta};
 use landfall_store::push::{Deltas, PushOptions, PushReport, push};
 use landfall_store::{ArtifactId, BlobId, Entry, EntryPath, Kind, Name, Store, Tree, layout};
 
@@ -354,8 +354,10 @@ fn ten_thousand_spoilt_deltas_give_the_right_bytes_or_none() {
         let sink = contents(&old);
         let mut report = FetchReport::default();
         let base = Base { bytes: bytes.len() as u64, ..base };
+        let missing: Vec<Want> =
+            fetch::wants(&[&to]).into_iter().filter(|want| !sink.has(want).unwrap()).collect();
         let done = delta::Delta::open(&world.store, &base, &from, to.id())
-            .and_then(|delta| delta.contents(&have, &sink, &Watch::NOBODY, &mut report));
+            .and_then(|(_, delta)| delta.contents(missing, &have, &sink, &Watch::NOBODY, &mut report));
         match done {
             Ok(()) => assert!(sink.complete(&to), "case {case}"),
             Err(delta::DeltaError::Unusable { .. }) => refused += 1,

@@ -13,7 +13,7 @@ use std::process::Command;
 use common::{artifact, content, layer};
 use landfall_store::blob::{BlobSink, BlobSource, Want};
 use landfall_store::delta::Hints;
-use landfall_store::fetch::{Watch, delta};
+use landfall_store::fetch::{self, Watch, delta};
 use landfall_store::push::{Deltas, PushOptions, push};
 use landfall_store::{BlobId, Entry, EntryPath, Kind, Store, Tree, layout};
 
@@ -144,8 +144,8 @@ fn apply(dir: &Path) {
     assert!(base.bytes <= bound, "{} bytes, {bound} allowed", base.bytes);
     let store = Store::open(dir).unwrap();
     let mut report = Default::default();
-    let delta = delta::Delta::open(&store, &base, &old.tree, new.tree.id()).unwrap();
-    delta.contents(&old, &Proved, &Watch::NOBODY, &mut report).unwrap();
+    let (_, delta) = delta::Delta::open(&store, &base, &old.tree, new.tree.id()).unwrap();
+    delta.contents(fetch::wants(&[&new.tree]), &old, &Proved, &Watch::NOBODY, &mut report).unwrap();
     assert_eq!(report.blobs, FILES);
 }
 

@@ -88,12 +88,7 @@ impl Files {
 
     pub(super) fn read_asked(&self) -> Result<Option<Asked>, StartError> {
         let path = self.asked();
-        let asked: Option<Asked> = durable::read_json(&path, ORDER_BYTES_MAX).map_err(at(&path))?;
-        if asked.as_ref().is_some_and(|asked| asked.format > ASKED_FORMAT) {
-            let newer = io::Error::other("was written by a newer landfall: install that one again");
-            return Err(at(&path)(newer));
-        }
-        Ok(asked)
+        durable::read_known(&path, ORDER_BYTES_MAX, ASKED_FORMAT).map_err(at(&path))
     }
 
     pub(super) fn write_asked(&self, asked: &Asked) -> Result<(), StartError> {

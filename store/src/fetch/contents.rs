@@ -243,7 +243,7 @@ pub(super) fn other_places(
     tried: &[Places],
 ) -> Result<HashMap<BlobId, Vec<Place>>, StoreError> {
     let mut ids: Vec<PackId> = packs(store)?.packs.into_iter().map(|(pack, _)| pack).collect();
-    let named = tried.iter().flat_map(HashMap::values).flat_map(|place| &place.frames);
+    let named = tried.iter().flat_map(HashMap::values).flat_map(|place| place.frames.iter());
     ids.extend(named.map(|frame| frame.pack));
     ids.sort_unstable();
     ids.dedup();

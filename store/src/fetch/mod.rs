@@ -122,7 +122,12 @@ pub fn wants(trees: &[&Tree]) -> Vec<Want> {
 }
 
 fn missing(trees: &[&Tree], sink: &dyn BlobSink) -> Result<Vec<Want>, StoreError> {
-    wants(trees)
+    lacking(wants(trees), sink)
+}
+
+/// Those of them that a place does not have.
+fn lacking(wants: Vec<Want>, sink: &dyn BlobSink) -> Result<Vec<Want>, StoreError> {
+    wants
         .into_par_iter()
         .filter_map(|want| match sink.has(&want) {
             Ok(true) => None,

@@ -1,6 +1,7 @@
 //! Which ranges of which packs to read: pure, from places to runs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::backend::Cost;
 use crate::blob::Want;
@@ -21,7 +22,7 @@ pub(crate) enum Part {
     /// A frame and the contents wanted from it.
     Frame(Frame, Vec<Piece>),
     /// A content of several frames.
-    Large(Want, Vec<PackFrame>),
+    Large(Want, Arc<[PackFrame]>),
 }
 
 /// One read of one pack: parts in file order.
@@ -68,15 +69,17 @@ pub(crate) fn runs<'a>(wanted: impl IntoIterator<Item = (Want, &'a Place)>, cost
     let mut frames: BTreeMap<(PackId, Frame), Vec<Piece>> = BTreeMap::new();
     let mut parts: BTreeMap<PackId, Vec<Part>> = BTreeMap::new();
     for (want, place) in wanted {
-        match place.frames.as_slice() {
+        match &*place.frames {
             [] => {}
             [one] => {
                 frames.entry((one.pack, one.frame)).or_default().push(Piece { want, offset: place.offset })
             }
-            [first, ..] => parts.entry(first.pack).or_default().push(Part::Large(want, place.frames.clone())),
+            [first, ..] => parts.entry(first.pack).or_default().push(Part::Large(want, Arc::clone(&place.frames))),
         }
     }
-    for ((pack, frame), pieces) in frames {
+    for ((pack, frame), mut pieces) in frames {
+        // A layer has tens of thousands: what growing left over is a mebibyte and more.
+        pieces.shrink_to_fit();
         parts.entry(pack).or_default().push(Part::Frame(frame, pieces));
     }
     parts.into_iter().map(|(pack, parts)| PackRuns { pack, runs: joined(parts, cost) }).collect()
@@ -127,7 +130,7 @@ mod tests {
     }
 
     fn wanted(pack: u8, offset: u64, stored: u32) -> (Want, Place) {
-        (want(offset), Place { frames: vec![frame(pack, offset, stored)], offset: 0 })
+        (want(offset), Place { frames: [frame(pack, offset, stored)].into(), offset: 0 })
     }
 
     fn lengths(wanted: &[(Want, Place)], cost: Cost) -> Vec<Vec<usize>> {
@@ -146,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_large_content_is_read_with_its_neighbours() {
-        let large = (want(9), Place { frames: vec![frame(1, 20, 10), frame(1, 30, 10)], offset: 0 });
+        let large = (want(9), Place { frames: [frame(1, 20, 10), frame(1, 30, 10)].into(), offset: 0 });
         assert_eq!(lengths(&[wanted(1, 40, 5), large, wanted(1, 0, 20)], COST), [[3]]);
     }
 

@@ -13,7 +13,7 @@ use super::ask::{each, find, hint, read_to_end};
 use super::contents::{self, Located, Missing, locators};
 use super::delta::{Delta, DeltaError};
 use super::rounds::{Ask, Known, Way, asks};
-use super::{Estimate, FetchReport, Progress, Watch, wants};
+use super::{Estimate, FetchReport, Progress, Watch, lacking, wants};
 use crate::artifact::{Artifact, Layer};
 use crate::backend::{BackendError, Opened};
 use crate::blob::{BlobSink, BlobSource, Want};
@@ -83,7 +83,7 @@ enum Locator {
 }
 
 enum Answer<'a> {
-    Delta(Option<Box<Delta<'a>>>),
+    Delta(Option<(Tree, Box<Delta<'a>>)>),
     List(Option<SegmentList>),
     Stored(Vec<u8>),
     Tree(Tree),
@@ -137,12 +137,7 @@ impl<'a> Session<'a> {
         let total = Missing::new(self.missing()).total;
         let mut report = FetchReport::default();
         self.by_deltas(total, sink, &mut report)?;
-        let rest = self.missing().into_iter().filter_map(|want| match sink.has(&want) {
-            Ok(true) => None,
-            Ok(false) => Some(Ok(want)),
-            Err(source) => Some(Err(StoreError::Sink { blob: want.blob, source })),
-        });
-        let rest = Missing { wants: rest.collect::<Result<_, _>>()?, total };
+        let rest = Missing { wants: lacking(self.missing(), sink)?, total };
         if rest.wants.is_empty() {
             return Ok(report);
         }
@@ -232,11 +227,15 @@ impl<'a> Session<'a> {
         for fetching in &mut self.layers {
             let Offer::Open(delta) = std::mem::replace(&mut fetching.delta, Offer::None) else { continue };
             let from = Progress { moved: report.bytes_moved, blobs: report.blobs, bytes, ..total };
+            let unpacked = fetching.missing.iter().map(|want| want.size).sum::<u64>();
+            // An earlier layer may have brought some of it.
+            fetching.missing = lacking(std::mem::take(&mut fetching.missing), sink)?;
+            let (missing, have) = (fetching.missing.clone(), self.kept.contents());
             let done =
-                onward(self.watch, from, |watch| delta.contents(self.kept.contents(), sink, watch, report));
+                onward(self.watch, from, |watch| delta.contents(missing, have, sink, watch, report));
             match done {
                 Ok(()) => {
-                    bytes += fetching.missing.iter().map(|want| want.size).sum::<u64>();
+                    bytes += unpacked;
                     fetching.missing.clear();
                 }
                 Err(DeltaError::Fatal(error)) => return Err(error),
@@ -261,7 +260,9 @@ impl<'a> Session<'a> {
             if unasked(fetching) {
                 fetching.locator = Locator::Answered(found.next().flatten());
             }
-            let Some(tree) = fetching.tree.as_ref().filter(|_| !fetching.missing.is_empty()) else {
+            // Whoever asks has the list of them already.
+            let missing = std::mem::take(&mut fetching.missing);
+            let Some(tree) = fetching.tree.as_ref().filter(|_| !missing.is_empty()) else {
                 continue;
             };
             let locator = match &mut fetching.locator {
@@ -307,7 +308,7 @@ fn ask_for<'a>(
         Ask::Delta(base) => {
             let from = kept.tree(&base.tree).and_then(|text| Tree::decode(&text).ok());
             match from.map(|from| Delta::open(store, base, &from, id)).transpose() {
-                Ok(delta) => Ok(Answer::Delta(delta.map(Box::new))),
+                Ok(delta) => Ok(Answer::Delta(delta.map(|(tree, delta)| (tree, Box::new(delta))))),
                 Err(DeltaError::Fatal(error)) => Err(error),
                 Err(error @ DeltaError::Unusable { .. }) => {
                     tracing::warn!(%error, "fetching from packs instead");
@@ -389,8 +390,7 @@ impl<'a> Fetching<'a> {
 
     fn take(&mut self, ask: &Ask, answer: Answer<'a>, kept: &dyn Kept) -> Result<(), StoreError> {
         match (ask, answer) {
-            (_, Answer::Delta(Some(delta))) => {
-                let tree = delta.tree().clone();
+            (_, Answer::Delta(Some((tree, delta)))) => {
                 self.delta = Offer::Open(delta);
                 self.has_come(tree, kept)
             }

@@ -84,7 +84,7 @@ impl BlobSource for StoreSource<'_> {
     fn open(&self, blob: &BlobId, size: u64) -> io::Result<Box<dyn Read + '_>> {
         let place = self.places.get(blob).ok_or_else(|| io::Error::other("no pack has it"))?;
         let Place { frames, offset } = place;
-        if let [frame] = frames.as_slice() {
+        if let [frame] = &**frames {
             let raw = self.frame(*frame)?;
             let from = *offset as usize;
             let end = from.saturating_add(size as usize);

@@ -4,12 +4,16 @@
 mod table;
 
 use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{BlobId, PackId, TreeId};
 use crate::inflate::{deflate, inflate};
-use crate::limits::{FRAME_RAW_BYTES_MAX, FRAME_RAW_BYTES_TARGET, LOCATOR_RAW_BYTES_MAX};
+use crate::limits::{
+    FRAME_RAW_BYTES_MAX, FRAME_RAW_BYTES_TARGET, FRAME_STORED_BYTES_MAX, LOCATOR_RAW_BYTES_MAX,
+};
 use crate::pack::{Directory, Frame};
 use crate::tree::Tree;
 use table::{FRAME_BYTES_LEAST, Run, Spot, Table};
@@ -28,14 +32,38 @@ pub struct PackFrame {
 /// Where a content is: an offset in one frame, or, above [`FRAME_RAW_BYTES_MAX`], whole consecutive frames.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// The frames it is in.
-    pub frames: Vec<PackFrame>,
+    /// The frames it is in. Contents of one frame share them: a layer has a hundred times as many contents as frames.
+    pub frames: Arc<[PackFrame]>,
     /// Where it begins in the first.
     pub offset: u32,
 }
 
 /// Where contents are.
 pub type Places = HashMap<BlobId, Place>;
+
+/// The frames of contents that come in order, each list of them once.
+struct Shared<F> {
+    frame: F,
+    last: Option<(Range<usize>, Arc<[PackFrame]>)>,
+}
+
+impl<F: Fn(usize) -> PackFrame> Shared<F> {
+    /// `frame` gives the frame of a number.
+    fn new(frame: F) -> Self {
+        Self { frame, last: None }
+    }
+
+    fn of(&mut self, numbers: Range<usize>) -> Arc<[PackFrame]> {
+        match &self.last {
+            Some((last, frames)) if *last == numbers => Arc::clone(frames),
+            _ => {
+                let frames: Arc<[PackFrame]> = numbers.clone().map(&self.frame).collect();
+                self.last = Some((numbers, Arc::clone(&frames)));
+                frames
+            }
+        }
+    }
+}
 
 /// Why a locator cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,16 +98,17 @@ pub fn stored_blobs(tree: &Tree) -> Vec<(BlobId, u64)> {
 
 /// The places of everything in a pack.
 pub fn places_in(pack: PackId, directory: &Directory) -> impl Iterator<Item = (BlobId, Place)> + '_ {
+    let mut shared = Shared::new(move |number: usize| PackFrame { pack, frame: directory.frames()[number] });
     directory.objects().iter().map(move |object| {
         let first = object.frame as usize;
         let mut left = object.size + u64::from(object.offset);
-        let spans = directory.frames()[first..].iter().take_while(move |frame| {
+        let spans = directory.frames()[first..].iter().take_while(|frame| {
             let wanted = left > 0;
             left = left.saturating_sub(u64::from(frame.raw));
             wanted
         });
-        let frames = spans.map(|frame| PackFrame { pack, frame: *frame }).collect();
-        (object.blob, Place { frames, offset: object.offset })
+        let frames = first..first + spans.count();
+        (object.blob, Place { frames: shared.of(frames), offset: object.offset })
     })
 }
 
@@ -93,13 +122,13 @@ pub fn encode(tree: &Tree, id: TreeId, generation: u64, places: &Places) -> Resu
     }
     let mut packs: Vec<PackId> = Vec::new();
     let mut numbers = HashMap::new();
-    for PackFrame { pack, .. } in contents.iter().flat_map(|(_, place)| &place.frames) {
+    for PackFrame { pack, .. } in contents.iter().flat_map(|(_, place)| place.frames.iter()) {
         numbers.entry(*pack).or_insert_with(|| {
             packs.push(*pack);
             packs.len() - 1
         });
     }
-    let frames = contents.iter().flat_map(|(_, place)| &place.frames);
+    let frames = contents.iter().flat_map(|(_, place)| place.frames.iter());
     let mut frames: Vec<(usize, Frame)> =
         frames.map(|PackFrame { pack, frame }| (numbers[pack], *frame)).collect();
     frames.sort_unstable();
@@ -163,13 +192,11 @@ pub fn decode(bytes: &[u8], tree: &Tree, id: TreeId) -> Result<Places, LocatorEr
     }
     let mut table = Table::new(frames.iter().map(|at| at.frame.raw).collect(), wire.fill);
     let spots = table.spots(&wire.runs, &sizes).ok_or_else(|| fail("its runs do not fit its frames"))?;
-    let place = |spot: Spot| {
-        let frames = spot.frames.map(|number| {
-            let PackFrame { pack, frame } = frames[number];
-            PackFrame { pack, frame: Frame { raw: table.raw[number], ..frame } }
-        });
-        Place { frames: frames.collect(), offset: spot.offset }
-    };
+    let mut shared = Shared::new(|number: usize| {
+        let PackFrame { pack, frame } = frames[number];
+        PackFrame { pack, frame: Frame { raw: table.raw[number], ..frame } }
+    });
+    let mut place = |spot: Spot| Place { frames: shared.of(spot.frames), offset: spot.offset };
     Ok(blobs.into_iter().zip(spots).map(|((blob, _), spot)| (blob, place(spot))).collect())
 }
 
@@ -184,8 +211,7 @@ impl Wire {
             }
             for pair in numbers.chunks_exact(2) {
                 let (stored, raw) = (pair[0], pair[1]);
-                // A frame that zstd could not shrink is a little longer than its content.
-                if raw as usize > FRAME_RAW_BYTES_MAX || stored as usize > 2 * FRAME_RAW_BYTES_MAX {
+                if raw as usize > FRAME_RAW_BYTES_MAX || stored as usize > FRAME_STORED_BYTES_MAX {
                     return None;
                 }
                 frames.push(PackFrame { pack, frame: Frame { offset, stored, raw } });
@@ -250,7 +276,7 @@ mod tests {
             };
             let mut offset = 0;
             for (number, size) in group {
-                places.insert(blob(*number), Place { frames: frames.clone(), offset });
+                places.insert(blob(*number), Place { frames: frames.clone().into(), offset });
                 offset += *size as u32;
             }
         }
@@ -274,7 +300,7 @@ mod tests {
     fn a_fresh_layer_of_thirty_thousand_contents_takes_a_few_bytes_for_each_frame_only() {
         let contents = numbered(0..30_000);
         let (tree, places) = (tree(&contents), packed(1, &contents));
-        let frames: std::collections::HashSet<_> = places.values().flat_map(|place| &place.frames).collect();
+        let frames: std::collections::HashSet<_> = places.values().flat_map(|place| place.frames.iter()).collect();
         let bytes = reads_back(&tree, &places);
         assert!(bytes < 300 + frames.len() * 4, "{bytes} for {}", frames.len());
     }

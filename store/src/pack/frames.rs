@@ -55,10 +55,26 @@ impl FrameEncoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::FRAME_STORED_BYTES_MAX;
 
     fn sizes(of: &[u64]) -> Vec<Vec<u64>> {
         let blobs: Vec<_> = of.iter().map(|size| (BlobId::of(&size.to_le_bytes()), *size)).collect();
         groups(&blobs).map(|group| group.iter().map(|(_, size)| *size).collect()).collect()
+    }
+
+    #[test]
+    fn the_largest_frame_that_cannot_be_shrunk_is_within_its_bound() {
+        let mut state = 1u64;
+        let raw: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .take(FRAME_RAW_BYTES_MAX)
+        .collect();
+        for access in [Access::Public, Access::Private] {
+            let frame = FrameEncoder::new(3, access).unwrap().encode(&raw, Vec::new()).unwrap();
+            assert!(frame.stored.len() > raw.len() && frame.stored.len() <= FRAME_STORED_BYTES_MAX);
+        }
     }
 
     #[test]

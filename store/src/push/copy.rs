@@ -202,7 +202,7 @@ fn mostly_missing(tree: &Tree, places: &Places, known: &Known) -> Vec<PackId> {
 /// Bytes of the frames of a pack that a tree needs.
 fn live_bytes(places: &Places, tree: &Tree, pack: PackId) -> u64 {
     let blobs = stored_blobs(tree);
-    let frames = blobs.iter().filter_map(|(blob, _)| places.get(blob)).flat_map(|place| &place.frames);
+    let frames = blobs.iter().filter_map(|(blob, _)| places.get(blob)).flat_map(|place| place.frames.iter());
     let frames: HashSet<&PackFrame> = frames.filter(|frame| frame.pack == pack).collect();
     frames.into_iter().map(|frame| u64::from(frame.frame.stored)).sum()
 }

@@ -290,7 +290,7 @@ impl Costs {
     /// Bytes of the frames that hold what is new, and of the tree.
     fn of(&self, change: &Change) -> u64 {
         let places = change.new.iter().filter_map(|(blob, _)| self.places.get(blob));
-        let frames: HashSet<&PackFrame> = places.flat_map(|place| &place.frames).collect();
+        let frames: HashSet<&PackFrame> = places.flat_map(|place| place.frames.iter()).collect();
         self.tree + frames.into_iter().map(|frame| u64::from(frame.frame.stored)).sum::<u64>()
     }
 }

@@ -296,13 +296,19 @@ impl<'a> Push<'a> {
         };
         let missing: Vec<_> = blobs.into_iter().filter(|(blob, _)| !places.contains_key(blob)).collect();
         pushed.new_bytes = missing.iter().map(|(_, size)| size).sum();
-        let packs = self.pack(layer, content, &missing, access)?;
+        let (packs, stored) = std::thread::scope(|scope| {
+            // Nothing of it depends on the packs, and writing those leaves processors idle.
+            let tree = scope.spawn(|| StoredTree::of(content, self.options.level, access));
+            let packs = self.pack(layer, content, &missing, access);
+            (packs, tree.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let (packs, stored) = (packs?, stored?);
         self.learn(&packs, access);
         places.extend(packs.iter().flat_map(|pack| places_in(pack.id, &pack.directory)));
-        let packs = places.values().flat_map(|place| &place.frames).map(|frame| frame.pack);
+        let packs = places.values().flat_map(|place| place.frames.iter()).map(|frame| frame.pack);
         let packs: HashSet<PackId> = packs.collect();
         self.relied_on.extend(packs.iter().flat_map(|pack| [layout::pack(pack), layout::index(pack)]));
-        self.put_tree(content, &places, access)?;
+        self.put_tree(content, &stored, &places, access)?;
         Ok(pushed)
     }
 
@@ -373,15 +379,14 @@ impl<'a> Push<'a> {
     fn put_tree(
         &mut self,
         content: &LayerContent<'_>,
+        stored: &StoredTree,
         places: &Places,
         access: Access,
     ) -> Result<(), StoreError> {
-        let text = content.tree.encode();
-        if access == Access::Public && segments::in_segments(content.tree.files()) {
-            self.put_segments(content.id, &text)?;
+        if let Some(list) = &stored.segments {
+            self.put_segments(content.id, &stored.bytes, list)?;
         } else {
-            let tree = deflate(&text, self.options.level).map_err(StoreError::Compress)?;
-            self.put(&layout::tree(&content.id), &tree, access)?;
+            self.put(&layout::tree(&content.id), &stored.bytes, access)?;
         }
         let key = layout::locator(&content.id);
         let locator = locator::encode(content.tree, content.id, 1, places)
@@ -419,8 +424,7 @@ impl<'a> Push<'a> {
     }
 
     /// The list is of no use with the frames of another level or version, so it is written only beside its own.
-    fn put_segments(&mut self, id: TreeId, text: &[u8]) -> Result<(), StoreError> {
-        let (stored, list) = segments::encode(text, id, self.options.level).map_err(StoreError::Compress)?;
+    fn put_segments(&mut self, id: TreeId, stored: &[u8], list: &[u8]) -> Result<(), StoreError> {
         let key = layout::tree(&id);
         let backend = self.store.backend();
         let own = match backend.size(&key)? {
@@ -429,9 +433,9 @@ impl<'a> Push<'a> {
             Some(_) => backend.find(&key, TREE_BYTES_MAX as u64)?.is_none_or(|found| found == stored),
         };
         if own {
-            self.put(&layout::segments(&id), &list, Access::Public)?;
+            self.put(&layout::segments(&id), list, Access::Public)?;
         }
-        self.put(&key, &stored, Access::Public)
+        self.put(&key, stored, Access::Public)
     }
 
     /// Whether an object is there to stay.
@@ -451,6 +455,25 @@ impl<'a> Push<'a> {
             self.uploaded += 1;
         }
         Ok(())
+    }
+}
+
+/// A tree as a store keeps it.
+struct StoredTree {
+    bytes: Vec<u8>,
+    /// Where it is cut: the list of its segments.
+    segments: Option<Vec<u8>>,
+}
+
+impl StoredTree {
+    fn of(content: &LayerContent<'_>, level: i32, access: Access) -> Result<Self, StoreError> {
+        let text = content.tree.encode();
+        if access == Access::Public && segments::in_segments(content.tree.files()) {
+            let (bytes, list) = segments::encode(&text, content.id, level).map_err(StoreError::Compress)?;
+            return Ok(Self { bytes, segments: Some(list) });
+        }
+        let bytes = deflate(&text, level).map_err(StoreError::Compress)?;
+        Ok(Self { bytes, segments: None })
     }
 }
 

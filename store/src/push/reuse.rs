@@ -86,7 +86,7 @@ mod tests {
             let blob = BlobId::of(&[index as u8]);
             let frame = Frame { offset: 0, stored: *live as u32, raw: 100 };
             known.pack_bytes.insert(pack, *whole);
-            known.places.insert(blob, Place { frames: vec![PackFrame { pack, frame }], offset: 0 });
+            known.places.insert(blob, Place { frames: [PackFrame { pack, frame }].into(), offset: 0 });
             blobs.push((blob, 100));
         }
         (blobs, known)

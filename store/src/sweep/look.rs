@@ -199,7 +199,7 @@ fn reach_packs(store: &Store, facts: &mut Facts, tick: &Tick<'_>) -> Result<(), 
         tick()?;
         let tree = fetch::tree(store, id)?;
         let places = fetch::places_of(store, &tree, *id)?;
-        let packs = places.values().flat_map(|place| &place.frames).map(|frame| frame.pack).collect();
+        let packs = places.values().flat_map(|place| place.frames.iter()).map(|frame| frame.pack).collect();
         let contents = tree.blobs().filter(|(_, size)| *size > 0).map(|(blob, _)| blob).collect();
         Ok(Needs { contents, packs })
     };

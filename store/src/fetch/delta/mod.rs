@@ -62,9 +62,9 @@ pub fn bring(
 ) -> Result<(Tree, FetchReport), StoreError> {
     let mut report = FetchReport::default();
     let tree = match Delta::open(store, base, from, to) {
-        Ok(delta) => {
-            let tree = delta.tree().clone();
-            match delta.contents(have, sink, watch, &mut report) {
+        Ok((tree, delta)) => {
+            let missing = super::missing(&[&tree], sink)?;
+            match delta.contents(missing, have, sink, watch, &mut report) {
                 Ok(()) => return Ok((tree, report)),
                 Err(error) => error.told()?,
             }
@@ -95,10 +95,9 @@ impl DeltaError {
     }
 }
 
-/// A delta whose tree is here and proved, and whose contents are still on their way.
+/// A delta whose tree came and was proved, and whose contents are still on their way.
 pub struct Delta<'a> {
     ids: Ids,
-    tree: Tree,
     change: Change,
     groups: Vec<Piece>,
     stream: Stream<'a>,
@@ -126,20 +125,16 @@ struct Piece {
 }
 
 impl<'a> Delta<'a> {
-    /// Asks for the delta and reads it up to its tree, which is proved. `from` is the tree `base` names.
-    pub fn open(store: &'a Store, base: &Base, from: &Tree, to: TreeId) -> Result<Self, DeltaError> {
+    /// Asks for the delta and reads it up to the tree it leads to, which is proved and given beside it. `from` is
+    /// the tree `base` names.
+    pub fn open(store: &'a Store, base: &Base, from: &Tree, to: TreeId) -> Result<(Tree, Self), DeltaError> {
         let ids = Ids { from: base.tree, to };
         let mut stream = Stream::new(store, layout::delta(&to, &base.tree), base.bytes.min(DELTA_BYTES_MAX));
         let head = Head::read(&mut stream).map_err(|error| ids.unusable(error))?;
         let (tree, change) = read_trees(&mut stream, &head, from, ids)?;
         let groups = pieces(&head, &change, stream.at()).map_err(|why| ids.unusable(why))?;
         fits(&groups, memory::available()).map_err(|why| ids.unusable(why))?;
-        Ok(Self { ids, tree, change, groups, stream })
-    }
-
-    /// The tree it leads to.
-    pub const fn tree(&self) -> &Tree {
-        &self.tree
+        Ok((tree, Self { ids, change, groups, stream }))
     }
 
     /// Bytes of it that bring these contents: its head and trees, and the groups that hold any of them. More
@@ -162,18 +157,18 @@ impl<'a> Delta<'a> {
         self.stream.moved() + groups
     }
 
-    /// Brings every content of the tree that `sink` lacks; `have` has those of the tree it starts from. On an
-    /// error, what had arrived by then stays, and is in the report.
+    /// Brings these contents of the tree to `sink`, which lacks them; `have` has those of the tree it starts
+    /// from. On an error, what had arrived by then stays, and is in the report.
     pub fn contents(
         self,
+        missing: Vec<Want>,
         have: &dyn BlobSource,
         sink: &dyn BlobSink,
         watch: &Watch<'_>,
         report: &mut FetchReport,
     ) -> Result<(), DeltaError> {
-        let Self { ids, tree, change, groups, stream } = self;
+        let Self { ids, change, groups, stream } = self;
         let counters = Counters::default();
-        let missing = super::missing(&[&tree], sink).map_err(DeltaError::Fatal)?;
         let total = Progress {
             blobs_total: missing.len() as u64,
             bytes_total: missing.iter().map(|want| want.size).sum(),
