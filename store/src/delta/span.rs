@@ -2,9 +2,14 @@
 
 use std::io::{self, Read};
 
+use rayon::prelude::*;
+
 use crate::blob::BlobSource;
 use crate::digest::BlobId;
 use crate::verified::Verified;
+
+/// Contents that a thread reads at a time: below that, handing them out costs more than it saves.
+const CONTENTS_PER_TURN: usize = 16;
 
 /// A content that could not be read, and why.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +24,8 @@ pub(crate) struct Unreadable {
 pub(crate) struct Span<'a> {
     source: &'a dyn BlobSource,
     contents: &'a [(BlobId, u64)],
+    /// Where each content ends in the stream. Sizes are a tree's, so their sum may be anything.
+    ends: Vec<u64>,
     /// Where `bytes` begins in the stream.
     at: u64,
     bytes: Vec<u8>,
@@ -36,7 +43,12 @@ struct Open<'a> {
 impl<'a> Span<'a> {
     /// Nothing yet, of the stream of these contents.
     pub(crate) fn new(source: &'a dyn BlobSource, contents: &'a [(BlobId, u64)]) -> Self {
-        Self { source, contents, at: 0, bytes: Vec::new(), open: None }
+        let mut end = 0u64;
+        let ends = contents.iter().map(|(_, size)| {
+            end = end.saturating_add(*size);
+            end
+        });
+        Self { source, contents, ends: ends.collect(), at: 0, bytes: Vec::new(), open: None }
     }
 
     /// The `length` bytes from `from` on; the caller knows that the stream has them.
@@ -51,9 +63,38 @@ impl<'a> Span<'a> {
         self.bytes.truncate(length);
         self.bytes.reserve_exact(length - self.bytes.len());
         while self.bytes.len() < length {
-            self.read_on(length)?;
+            if !self.read_whole(length)? {
+                self.read_on(length)?;
+            }
         }
         Ok(&self.bytes)
+    }
+
+    /// Reads on every core the contents that begin here and end within `length`; `false` if there is none.
+    fn read_whole(&mut self, length: usize) -> Result<bool, Unreadable> {
+        let next = self.at + self.bytes.len() as u64;
+        let first = self.ends.partition_point(|end| *end <= next);
+        if first > 0 && self.ends[first - 1] != next || first == 0 && next != 0 {
+            return Ok(false);
+        }
+        let until = self.at + length as u64;
+        let whole = self.ends[first..].partition_point(|end| *end <= until);
+        let Some(last) = (first + whole).checked_sub(1).filter(|_| whole > 0) else { return Ok(false) };
+        let from = self.bytes.len();
+        self.bytes.resize(from + (self.ends[last] - next) as usize, 0);
+        let mut rest = self.bytes.as_mut_slice().split_at_mut(from).1;
+        let mut places = Vec::with_capacity(whole);
+        for (blob, size) in &self.contents[first..=last] {
+            let (place, after) = rest.split_at_mut(*size as usize);
+            places.push((*blob, place));
+            rest = after;
+        }
+        let source = self.source;
+        places.into_par_iter().with_min_len(CONTENTS_PER_TURN).try_for_each(|(blob, place)| {
+            read_one(source, &blob, place).map_err(|source| Unreadable { blob, source })
+        })?;
+        self.open = None;
+        Ok(true)
     }
 
     fn read_on(&mut self, length: usize) -> Result<(), Unreadable> {
@@ -84,18 +125,20 @@ impl<'a> Span<'a> {
     }
 
     fn find(&self, at: u64) -> Result<Open<'a>, Unreadable> {
-        let mut begins = 0;
-        for (index, (blob, size)) in self.contents.iter().enumerate() {
-            // Sizes are a tree's, so their sum may be anything.
-            if at < u64::saturating_add(begins, *size) {
-                let reader =
-                    self.source.open(blob, *size).map_err(|source| Unreadable { blob: *blob, source })?;
-                return Ok(Open { index, begins, read: 0, reader: Verified::new(reader, *blob, *size) });
-            }
-            begins += *size;
-        }
-        Err(Unreadable { blob: BlobId::of(b""), source: io::ErrorKind::UnexpectedEof.into() })
+        let index = self.ends.partition_point(|end| *end <= at);
+        let Some((blob, size)) = self.contents.get(index) else {
+            return Err(Unreadable { blob: BlobId::of(b""), source: io::ErrorKind::UnexpectedEof.into() });
+        };
+        let begins = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let reader = self.source.open(blob, *size).map_err(|source| Unreadable { blob: *blob, source })?;
+        Ok(Open { index, begins, read: 0, reader: Verified::new(reader, *blob, *size) })
     }
+}
+
+/// A whole content into its place, proved by its last byte.
+fn read_one(source: &dyn BlobSource, blob: &BlobId, place: &mut [u8]) -> io::Result<()> {
+    let size = place.len() as u64;
+    Verified::new(source.open(blob, size)?, *blob, size).read_exact(place)
 }
 
 #[cfg(test)]

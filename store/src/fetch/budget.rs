@@ -89,7 +89,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_waits_until_room_is_returned() {
         let budget = Budget::new();
-        let frame = Frame { offset: 0, stored: FRAME_STORED_BYTES_MAX as u32, raw: FRAME_RAW_BYTES_MAX as u32 };
+        let frame =
+            Frame { offset: 0, stored: FRAME_STORED_BYTES_MAX as u32, raw: FRAME_RAW_BYTES_MAX as u32 };
         let held = budget.room(frame).unwrap();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| drop(budget.room(frame).unwrap()));

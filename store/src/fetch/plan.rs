@@ -74,7 +74,9 @@ pub(crate) fn runs<'a>(wanted: impl IntoIterator<Item = (Want, &'a Place)>, cost
             [one] => {
                 frames.entry((one.pack, one.frame)).or_default().push(Piece { want, offset: place.offset })
             }
-            [first, ..] => parts.entry(first.pack).or_default().push(Part::Large(want, Arc::clone(&place.frames))),
+            [first, ..] => {
+                parts.entry(first.pack).or_default().push(Part::Large(want, Arc::clone(&place.frames)))
+            }
         }
     }
     for ((pack, frame), mut pieces) in frames {

@@ -231,8 +231,7 @@ impl<'a> Session<'a> {
             // An earlier layer may have brought some of it.
             fetching.missing = lacking(std::mem::take(&mut fetching.missing), sink)?;
             let (missing, have) = (fetching.missing.clone(), self.kept.contents());
-            let done =
-                onward(self.watch, from, |watch| delta.contents(missing, have, sink, watch, report));
+            let done = onward(self.watch, from, |watch| delta.contents(missing, have, sink, watch, report));
             match done {
                 Ok(()) => {
                     bytes += unpacked;

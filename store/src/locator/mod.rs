@@ -300,7 +300,8 @@ mod tests {
     fn a_fresh_layer_of_thirty_thousand_contents_takes_a_few_bytes_for_each_frame_only() {
         let contents = numbered(0..30_000);
         let (tree, places) = (tree(&contents), packed(1, &contents));
-        let frames: std::collections::HashSet<_> = places.values().flat_map(|place| place.frames.iter()).collect();
+        let frames: std::collections::HashSet<_> =
+            places.values().flat_map(|place| place.frames.iter()).collect();
         let bytes = reads_back(&tree, &places);
         assert!(bytes < 300 + frames.len() * 4, "{bytes} for {}", frames.len());
     }

@@ -99,7 +99,8 @@ impl<'a> Healer<'a> {
             return self.remove(&key);
         };
         let frames = stored_blobs(&tree).into_iter().filter_map(|(blob, _)| places.get(&blob));
-        let packs: HashSet<PackId> = frames.flat_map(|place| place.frames.iter()).map(|frame| frame.pack).collect();
+        let packs: HashSet<PackId> =
+            frames.flat_map(|place| place.frames.iter()).map(|frame| frame.pack).collect();
         let mut whole = true;
         for pack in packs {
             whole &= self.heal_pack(pack, access)?;

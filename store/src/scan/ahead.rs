@@ -10,10 +10,9 @@ use std::io;
 use std::mem;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use rayon::prelude::*;
 
 use crate::backend::Access;
 use crate::digest::BlobId;
@@ -94,37 +93,94 @@ impl<'a> Framing<'a> {
         mem::take(&mut self.closed)
     }
 
-    pub(super) fn keep(&mut self, frames: Vec<Frame>) {
-        self.made.made.extend(frames.into_iter().map(|frame| (frame.blobs[0].0, frame)));
-    }
-
-    /// Compresses on every core.
-    pub(super) fn compress(&self, closed: Vec<Vec<Loaded>>) -> Vec<Frame> {
-        let (level, room) = (self.ahead.level, &self.ahead.room);
-        let tools = || (FrameEncoder::new(level, Access::Public), Vec::new());
-        closed
-            .into_par_iter()
-            .map_init(tools, |(encoder, raw), contents| {
-                raw.clear();
-                contents.iter().for_each(|(_, bytes)| raw.extend_from_slice(bytes));
-                let blobs = contents.iter().map(|(blob, bytes)| (*blob, bytes.len() as u64)).collect();
-                drop(contents);
-                let encoder = encoder.as_mut().inspect_err(|error| not_kept(error)).ok()?;
-                let frame = encoder.encode(raw, blobs).inspect_err(not_kept).ok()?;
-                Some(Frame { blobs: frame.blobs, raw: frame.raw, at: room.keep(frame.stored)? })
-            })
-            .flatten()
-            .collect()
+    /// What compresses them.
+    pub(super) fn press(&self) -> Press {
+        Press {
+            level: self.ahead.level,
+            room: Arc::clone(&self.ahead.room),
+            tools: Mutex::default(),
+            waiting: Mutex::new(0),
+            pressed: Condvar::new(),
+            made: Mutex::default(),
+        }
     }
 
     /// The last frame is closed with the layer.
-    pub(super) fn finish(mut self) -> Frames {
+    pub(super) fn finish(mut self, press: Press) -> Frames {
         self.close();
-        let last = self.take_closed();
-        let frames = self.compress(last);
-        self.keep(frames);
+        self.take_closed().into_iter().for_each(|contents| press.compress(contents));
+        let made = press.made.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.made.made.extend(made.into_iter().map(|frame| (frame.blobs[0].0, frame)));
         self.made
     }
+}
+
+/// Compresses frames on every core while more is read.
+pub(super) struct Press {
+    level: i32,
+    room: Arc<Room>,
+    /// Kept from frame to frame: fresh memory of this size costs page faults each time.
+    tools: Mutex<Vec<(FrameEncoder, Vec<u8>)>>,
+    /// Bytes of frames that are not compressed yet.
+    waiting: Mutex<u64>,
+    pressed: Condvar,
+    made: Mutex<Vec<Frame>>,
+}
+
+/// Bytes that wait to be compressed, until it is dropped.
+struct Waiting<'a>(&'a Press, u64);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.waiting) -= self.1;
+        self.0.pressed.notify_all();
+    }
+}
+
+impl Press {
+    /// Waits until what is not compressed yet is at most this much. Not on a thread that compresses.
+    pub(super) fn wait_for(&self, bytes: u64) {
+        drop(self.pressed.wait_while(lock(&self.waiting), |waiting| *waiting > bytes));
+    }
+
+    /// Has full frames compressed beside what is done next.
+    pub(super) fn spawn<'s>(&'s self, scope: &rayon::Scope<'s>, closed: Vec<Vec<Loaded>>) {
+        for contents in closed {
+            let bytes = contents.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+            *lock(&self.waiting) += bytes;
+            let waiting = Waiting(self, bytes);
+            scope.spawn(move |_| {
+                self.compress(contents);
+                drop(waiting);
+            });
+        }
+    }
+
+    fn compress(&self, contents: Vec<Loaded>) {
+        let Some((mut encoder, mut raw)) = self.tool() else { return };
+        raw.clear();
+        contents.iter().for_each(|(_, bytes)| raw.extend_from_slice(bytes));
+        let blobs = contents.iter().map(|(blob, bytes)| (*blob, bytes.len() as u64)).collect();
+        drop(contents);
+        let frame = encoder.encode(&raw, blobs).inspect_err(not_kept).ok();
+        lock(&self.tools).push((encoder, raw));
+        let kept = |frame: FrameBytes| {
+            Some(Frame { blobs: frame.blobs, raw: frame.raw, at: self.room.keep(frame.stored)? })
+        };
+        lock(&self.made).extend(frame.and_then(kept));
+    }
+
+    fn tool(&self) -> Option<(FrameEncoder, Vec<u8>)> {
+        let used = lock(&self.tools).pop();
+        used.or_else(|| {
+            Some((FrameEncoder::new(self.level, Access::Public).inspect_err(not_kept).ok()?, Vec::new()))
+        })
+    }
+}
+
+/// Nothing under these locks panics half-way.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A frame that was made, and where it is.
@@ -214,7 +270,9 @@ mod tests {
             let kept = framing.ahead().wants(&blob, size).then(|| bytes.clone().into());
             framing.add(blob, size, kept);
         }
-        framing.finish()
+        let press = framing.press();
+        rayon::in_place_scope(|scope| press.spawn(scope, framing.take_closed()));
+        framing.finish(press)
     }
 
     fn ids(contents: &[Vec<u8>]) -> Vec<(BlobId, u64)> {

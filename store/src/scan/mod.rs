@@ -162,22 +162,25 @@ pub fn scan_ahead(
 ) -> Result<ScannedLayer, ScanError> {
     scan_with(source, options, |found, read| {
         let mut framing = Framing::new(ahead);
+        let press = framing.press();
         let mut all = Vec::with_capacity(found.len());
-        for batch in batches(found) {
-            let closed = framing.take_closed();
-            let wanted = |blob: &BlobId, size| framing.ahead().wants(blob, size);
-            let (frames, contents) =
-                rayon::join(|| framing.compress(closed), || read.contents(batch, &wanted));
-            framing.keep(frames);
-            let mut contents = contents?;
-            for (found, content) in batch.iter().zip(&mut contents) {
-                if let (FoundKind::File { stamp, .. }, Some(content)) = (&found.kind, content) {
-                    framing.add(content.blob, stamp.size, content.bytes.take());
+        // This thread reads none of it and compresses nothing, so it may wait for those that do.
+        rayon::in_place_scope(|scope| {
+            for batch in batches(found) {
+                press.wait_for(BATCH_BYTES);
+                let wanted = |blob: &BlobId, size| framing.ahead().wants(blob, size);
+                let mut contents = read.contents(batch, &wanted)?;
+                for (found, content) in batch.iter().zip(&mut contents) {
+                    if let (FoundKind::File { stamp, .. }, Some(content)) = (&found.kind, content) {
+                        framing.add(content.blob, stamp.size, content.bytes.take());
+                    }
                 }
+                press.spawn(scope, framing.take_closed());
+                all.append(&mut contents);
             }
-            all.append(&mut contents);
-        }
-        Ok((all, framing.finish()))
+            Ok(())
+        })?;
+        Ok((all, framing.finish(press)))
     })
 }
 
