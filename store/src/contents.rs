@@ -3,41 +3,48 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::blob::Want;
-use crate::path::EntryPath;
+use crate::path::{EntryPath, tree_order};
 use crate::tree::{Entry, Kind, Tree};
 
 /// A set of paths that stands for everything at and below them.
+///
+/// In tree order, and none of them below another: what a path covers follows it directly, so that the last one before
+/// a path is the only one that may cover it.
 #[derive(Debug, Clone, Default)]
-pub struct PathSet(HashSet<Box<[u8]>>);
+pub struct PathSet(Vec<Box<[u8]>>);
 
 impl PathSet {
+    fn new(mut paths: Vec<Box<[u8]>>) -> Self {
+        paths.sort_unstable_by(|a, b| tree_order(a, b));
+        paths.dedup_by(|path, before| is_at_or_below(path, before));
+        Self(paths)
+    }
+
     /// Whether the path or a directory above it is in the set.
     pub fn covers(&self, path: &[u8]) -> bool {
-        if self.0.is_empty() {
-            return false;
-        }
-        let above = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at]);
-        above.chain([path]).any(|prefix| self.0.contains(prefix))
+        let after = self.0.partition_point(|own| tree_order(own, path).is_le());
+        after.checked_sub(1).is_some_and(|last| is_at_or_below(path, &self.0[last]))
+    }
+
+    /// Whether something in the set lies below the directory.
+    pub(crate) fn reaches_below(&self, dir: &[u8]) -> bool {
+        self.0.iter().any(|path| path.len() > dir.len() && is_at_or_below(path, dir))
     }
 }
 
-impl PathSet {
-    /// Whether something in the set lies below the directory.
-    pub(crate) fn reaches_below(&self, dir: &[u8]) -> bool {
-        let below = |path: &[u8]| path.strip_prefix(dir).is_some_and(|rest| rest.first() == Some(&b'/'));
-        self.0.iter().any(|path| below(path))
-    }
+fn is_at_or_below(path: &[u8], dir: &[u8]) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'/'))
 }
 
 impl<'a> FromIterator<&'a EntryPath> for PathSet {
     fn from_iter<I: IntoIterator<Item = &'a EntryPath>>(paths: I) -> Self {
-        Self(paths.into_iter().map(|path| path.as_bytes().into()).collect())
+        Self::new(paths.into_iter().map(|path| path.as_bytes().into()).collect())
     }
 }
 
 impl FromIterator<EntryPath> for PathSet {
     fn from_iter<I: IntoIterator<Item = EntryPath>>(paths: I) -> Self {
-        Self(paths.into_iter().map(|path| path.as_bytes().into()).collect())
+        Self::new(paths.into_iter().map(|path| path.as_bytes().into()).collect())
     }
 }
 
@@ -170,7 +177,7 @@ impl<'a> Merge<'a> {
             dir.private = private.covers(dir.path);
             check(dir)?;
         }
-        self.dirs.sort_unstable_by(|a, b| crate::path::tree_order(a.path, b.path));
+        self.dirs.sort_unstable_by(|a, b| tree_order(a.path, b.path));
         Ok(self.dirs)
     }
 }
@@ -235,5 +242,20 @@ mod tests {
         let set: PathSet = [EntryPath::new("a/b").unwrap()].into_iter().collect();
         assert!(set.covers(b"a/b") && set.covers(b"a/b/c"));
         assert!(!set.covers(b"a/bc") && !set.covers(b"a") && !PathSet::default().covers(b"a"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_set_covers_what_looking_at_each_of_its_paths_says(
+            own in proptest::collection::vec("[ab.](/?[ab.-]){0,4}", 0..6),
+            asked in proptest::collection::vec("[ab.](/?[ab.-]){0,5}", 1..20),
+        ) {
+            let own: Vec<EntryPath> = own.iter().filter_map(|path| EntryPath::new(path.as_str()).ok()).collect();
+            let set: PathSet = own.iter().collect();
+            for path in &asked {
+                let expected = own.iter().any(|own| is_at_or_below(path.as_bytes(), own.as_bytes()));
+                proptest::prop_assert_eq!(set.covers(path.as_bytes()), expected, "{} in {:?}", path, own);
+            }
+        }
     }
 }

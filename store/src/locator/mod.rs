@@ -120,22 +120,28 @@ pub fn encode(tree: &Tree, id: TreeId, generation: u64, places: &Places) -> Resu
         let place = places.get(&blob).ok_or_else(|| fail(format!("content {blob} has no place")))?;
         contents.push((size, place));
     }
+    // Neighbours mostly share their frames: each list of them is looked at once.
+    let same = |a: &(u64, &Place), b: &(u64, &Place)| Arc::ptr_eq(&a.1.frames, &b.1.frames);
+    let lists = || contents.chunk_by(same).map(|list| (list[0].1.frames.as_ref(), list));
     let mut packs: Vec<PackId> = Vec::new();
     let mut numbers = HashMap::new();
-    for PackFrame { pack, .. } in contents.iter().flat_map(|(_, place)| place.frames.iter()) {
+    for PackFrame { pack, .. } in lists().flat_map(|(frames, _)| frames) {
         numbers.entry(*pack).or_insert_with(|| {
             packs.push(*pack);
             packs.len() - 1
         });
     }
-    let frames = contents.iter().flat_map(|(_, place)| place.frames.iter());
+    let frames = lists().flat_map(|(frames, _)| frames);
     let mut frames: Vec<(usize, Frame)> =
         frames.map(|PackFrame { pack, frame }| (numbers[pack], *frame)).collect();
     frames.sort_unstable();
     frames.dedup();
     let number = |at: &PackFrame| frames.binary_search(&(numbers[&at.pack], at.frame)).unwrap_or_default();
-    let positions: Vec<(usize, u32)> =
-        contents.iter().map(|(_, place)| (number(&place.frames[0]), place.offset)).collect();
+    let positions = lists().flat_map(|(list, contents)| {
+        let first = number(&list[0]);
+        contents.iter().map(move |(_, place)| (first, place.offset))
+    });
+    let positions: Vec<(usize, u32)> = positions.collect();
     let sizes: Vec<u64> = contents.iter().map(|(size, _)| *size).collect();
 
     let mut table = Table::new(frames.iter().map(|(_, frame)| frame.raw).collect(), FILL);
