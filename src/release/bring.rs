@@ -102,7 +102,7 @@ impl Inner {
             .collect();
         // Millions of bytes, for whose durability the contents need not wait.
         let (brought, listed) = std::thread::scope(|scope| {
-            let keep = |(id, text): (TreeId, Vec<u8>)| self.keep_text(id, &text);
+            let keep = |(id, text): (TreeId, Vec<u8>)| self.keep_text(id, text);
             let listing = scope.spawn(move || trees.into_iter().try_for_each(keep));
             let brought = came.map_err(supply).and_then(|()| self.bring_contents(session, kept));
             (brought, listing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

@@ -221,11 +221,11 @@ impl Inner {
         if self.kept_text(id).is_some() {
             return Ok(());
         }
-        self.keep_text(id, &tree.encode())
+        self.keep_text(id, tree.encode())
     }
 
     /// Keeps a tree by its canonical bytes.
-    fn keep_text(&self, id: TreeId, text: &[u8]) -> Result<(), Failure> {
+    fn keep_text(&self, id: TreeId, text: Vec<u8>) -> Result<(), Failure> {
         if self.kept_text(id).is_some() {
             return Ok(());
         }
@@ -233,7 +233,7 @@ impl Inner {
         let dir = path.parent().expect("a tree's path has two levels");
         RealDisk
             .create_dir(dir)
-            .and_then(|()| RealDisk.replace(&path, text))
+            .and_then(|()| RealDisk.replace_large(&path, text))
             .map_err(|error| failure(Class::Host, "RecordFailed", format!("{}: {error}", path.display())))
     }
 
