@@ -48,14 +48,7 @@ impl Disk for RealDisk {
     }
 
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let temporary = temporary_beside(path);
-        let written = write_new(&temporary, content).and_then(|()| std::fs::rename(&temporary, path));
-        if written.is_err() {
-            // The name was never given, so nobody can have seen it; the first error is the one to report.
-            drop(std::fs::remove_file(&temporary));
-        }
-        written?;
-        sync_parent(path)
+        put(path, content)
     }
 
     fn append(&self, path: &Path, content: &[u8]) -> io::Result<()> {
@@ -121,6 +114,24 @@ impl Disk for RealDisk {
     }
 }
 
+impl RealDisk {
+    /// [`Disk::replace`] for large contents: their memory is free again before the disk is waited for.
+    pub fn replace_large(&self, path: &Path, content: Vec<u8>) -> io::Result<()> {
+        put(path, content)
+    }
+}
+
+fn put(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
+    let temporary = temporary_beside(path);
+    let written = write_new(&temporary, content).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // The name was never given, so nobody can have seen it; the first error is the one to report.
+        drop(std::fs::remove_file(&temporary));
+    }
+    written?;
+    sync_parent(path)
+}
+
 /// Marks temporary names, so that leftovers of a crash can be told from records.
 pub const TEMPORARY_PREFIX: &str = ".landfall-new-";
 
@@ -128,9 +139,10 @@ fn temporary_beside(path: &Path) -> PathBuf {
     path.with_file_name(format!("{TEMPORARY_PREFIX}{:016x}", fastrand::u64(..)))
 }
 
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
+    file.write_all(content.as_ref())?;
+    drop(content);
     file.sync_all()
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::host::Said;
+use support::source::SLEEPER;
 use support::store_server::{StoreServer, token_file};
 use support::{Host, Source, wait};
 use tempfile::TempDir;
@@ -16,26 +17,9 @@ use tempfile::TempDir;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Healthy where the host says so.
-const ASKS_THE_HOST: &str = r#"app = "web"
-version = "2"
-
-[[layer]]
-name = "app"
-files = [{ from = "app", to = "app" }]
-
-[start]
-manager = "direct"
-run = ["sleep", "100000"]
-stop = { signal = "SIGTERM", grace = "1s" }
-
-[health]
-run = ["${WELL}"]
-attempts = 3
-interval = "100ms"
-successes = 1
-settle = "100ms"
-timeout = "60s"
-"#;
+fn asks_the_host() -> String {
+    SLEEPER.replace("version = \"1\"", "version = \"2\"").replace(r#"["true"]"#, r#"["${WELL}"]"#)
+}
 
 /// Hosts with one store, and one state repository that each has a clone of.
 struct Fleet {
@@ -125,7 +109,7 @@ fn sorted(mut rows: Vec<String>) -> Vec<String> {
 fn the_audit_tells_what_ran_on_which_host_from_when_to_when_and_who_asked_for_it() {
     let fleet = Fleet::new(&[("web-1", "true"), ("web-2", "false")]);
     fleet.pack(&Source::sleeper("one"), "1.0.0");
-    let second = fleet.pack(&Source::new(ASKS_THE_HOST).with("app/x", b"two"), "2.0.0");
+    let second = fleet.pack(&Source::new(&asks_the_host()).with("app/x", b"two"), "2.0.0");
     fleet.deploy("1.0.0");
     fleet.deploy("2.0.0");
 
@@ -178,7 +162,7 @@ fn the_audit_tells_what_ran_on_which_host_from_when_to_when_and_who_asked_for_it
 fn one_machine_sees_every_host_and_which_are_not_well_or_silent() {
     let fleet = Fleet::new(&[("web-1", "true"), ("web-2", "false")]);
     fleet.pack(&Source::sleeper("one"), "1.0.0");
-    fleet.pack(&Source::new(ASKS_THE_HOST).with("app/x", b"two"), "2.0.0");
+    fleet.pack(&Source::new(&asks_the_host()).with("app/x", b"two"), "2.0.0");
     let seen = |arguments: &[&str]| fleet.hosts[0].run(&[&["status", "--fleet"], arguments].concat());
     let none = seen(&["--check"]);
     none.expect_code(1);
@@ -278,7 +262,7 @@ fn an_agent_reports_by_itself_and_a_store_that_takes_no_reports_changes_nothing(
 fn a_deploy_from_a_desk_waits_for_every_host_that_reports_and_ends_as_the_worst_of_them() {
     let mut fleet = Fleet::new(&[("web-1", "true"), ("web-2", "false")]);
     fleet.pack(&Source::sleeper("one"), "1.0.0");
-    fleet.pack(&Source::new(ASKS_THE_HOST).with("app/x", b"two"), "2.0.0");
+    fleet.pack(&Source::new(&asks_the_host()).with("app/x", b"two"), "2.0.0");
     let state = fleet.hosts[0].state();
     let desk = host("desk", "true", fleet.store.path());
     let deploy = |version: &str| {
@@ -372,7 +356,7 @@ impl Fleet {
 fn hosts_report_through_a_server_each_with_its_own_token_and_a_laptop_reads_all_of_it() {
     let fleet = Fleet::new(&[("web-1", "true"), ("web-2", "false")]);
     fleet.pack(&Source::sleeper("one"), "1.0.0");
-    fleet.pack(&Source::new(ASKS_THE_HOST).with("app/x", b"two"), "2.0.0");
+    fleet.pack(&Source::new(&asks_the_host()).with("app/x", b"two"), "2.0.0");
     let server = fleet.serve("127.0.0.1:0", &["web-1", "web-2"]);
     fleet.go_through(&server.url);
     fleet.deploy("1.0.0");

@@ -1,7 +1,5 @@
 //! Two trees, walked together. Pure.
 
-use std::cmp::Ordering;
-
 use landfall_store::path::escape;
 use landfall_store::{Entry, Kind, Tree};
 use schemars::JsonSchema;
@@ -56,19 +54,7 @@ pub struct FileChange {
 
 /// Every path that differs, in tree order.
 pub fn compare(a: &Tree, b: &Tree) -> Vec<FileChange> {
-    let (mut old, mut new) = (a.entries().iter().peekable(), b.entries().iter().peekable());
-    let mut changes = Vec::new();
-    loop {
-        let order = match (old.peek(), new.peek()) {
-            (None, None) => return changes,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(x), Some(y)) => x.path.cmp(&y.path),
-        };
-        let x = if order.is_le() { old.next() } else { None };
-        let y = if order.is_ge() { new.next() } else { None };
-        changes.extend(change(x, y));
-    }
+    a.beside(b).filter_map(|(from, to)| change(from, to)).collect()
 }
 
 fn change(from: Option<&Entry>, to: Option<&Entry>) -> Option<FileChange> {

@@ -93,16 +93,22 @@ impl Inner {
             kept.vault.prepare().map_err(full)?;
         }
         let came = session.documents(id, &layers);
-        for (layer, tree) in session.trees().filter(|(layer, _)| !layer.is_env()) {
-            self.keep_tree(layer.tree, tree)?;
-        }
-        came.map_err(supply)?;
+        let packed = session.trees().filter(|(layer, _)| !layer.is_env());
+        let trees: Vec<(TreeId, Vec<u8>)> = packed.map(|(layer, tree)| (layer.tree, tree.encode())).collect();
         let secret: Vec<(TreeId, Tree)> = session
             .trees()
             .filter(|(layer, _)| layer.is_env())
             .map(|(layer, tree)| (layer.tree, tree.clone()))
             .collect();
-        self.bring_contents(session, kept)?;
+        // Millions of bytes, for whose durability the contents need not wait.
+        let (brought, listed) = std::thread::scope(|scope| {
+            let keep = |(id, text): (TreeId, Vec<u8>)| self.keep_text(id, text);
+            let listing = scope.spawn(move || trees.into_iter().try_for_each(keep));
+            let brought = came.map_err(supply).and_then(|()| self.bring_contents(session, kept));
+            (brought, listing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        brought?;
+        listed?;
         // A tree in the vault says that its contents are there.
         Ok(secret.iter().try_for_each(|(id, tree)| kept.vault.keep_tree(*id, tree)).map_err(full)?)
     }

@@ -218,14 +218,22 @@ impl Inner {
     }
 
     fn keep_tree(&self, id: TreeId, tree: &Tree) -> Result<(), Failure> {
-        let path = self.tree_path(id);
-        if path.exists() && self.kept_text(id).is_some() {
+        if self.kept_text(id).is_some() {
             return Ok(());
         }
+        self.keep_text(id, tree.encode())
+    }
+
+    /// Keeps a tree by its canonical bytes.
+    fn keep_text(&self, id: TreeId, text: Vec<u8>) -> Result<(), Failure> {
+        if self.kept_text(id).is_some() {
+            return Ok(());
+        }
+        let path = self.tree_path(id);
         let dir = path.parent().expect("a tree's path has two levels");
         RealDisk
             .create_dir(dir)
-            .and_then(|()| RealDisk.replace(&path, &tree.encode()))
+            .and_then(|()| RealDisk.replace_large(&path, text))
             .map_err(|error| failure(Class::Host, "RecordFailed", format!("{}: {error}", path.display())))
     }
 

@@ -12,6 +12,8 @@
 //! tree cannot express an absolute path, `..`, a device, a hard link, ownership, a duplicate, or a path
 //! below a file or link. See `docs/formats.md`.
 
+use std::cmp::Ordering;
+
 use rayon::prelude::*;
 
 use crate::digest::{BlobId, TreeId};
@@ -160,6 +162,24 @@ impl Tree {
         })
     }
 
+    /// Both trees' entries by path, in tree order: what stands there in this one, and what in the other.
+    pub fn beside<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (Option<&'a Entry>, Option<&'a Entry>)> {
+        let (mut own, mut others) = (self.entries.iter().peekable(), other.entries.iter().peekable());
+        std::iter::from_fn(move || {
+            let order = match (own.peek(), others.peek()) {
+                (None, None) => return None,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(own), Some(other)) => own.path.cmp(&other.path),
+            };
+            let from = if order.is_le() { own.next() } else { None };
+            Some((from, if order.is_ge() { others.next() } else { None }))
+        })
+    }
+
     /// The entry at exactly this path.
     pub fn get(&self, path: &[u8]) -> Option<&Entry> {
         let at = self
@@ -186,16 +206,16 @@ fn check(entries: &[Entry]) -> Result<(), TreeError> {
     for pair in entries.windows(2) {
         let [first, second] = pair else { continue };
         match first.path.cmp(&second.path) {
-            std::cmp::Ordering::Equal => return Err(TreeError::Duplicate(second.path.clone())),
-            std::cmp::Ordering::Greater => return Err(TreeError::Line(0, "paths are not in order")),
+            Ordering::Equal => return Err(TreeError::Duplicate(second.path.clone())),
+            Ordering::Greater => return Err(TreeError::Line(0, "paths are not in order")),
             // `/` sorts lowest, so the first entry below a path directly follows it.
-            std::cmp::Ordering::Less if second.path.is_at_or_below(first.path.as_bytes()) => {
+            Ordering::Less if second.path.is_at_or_below(first.path.as_bytes()) => {
                 return Err(TreeError::BelowNonDirectory {
                     above: first.path.clone(),
                     below: second.path.clone(),
                 });
             }
-            std::cmp::Ordering::Less => {}
+            Ordering::Less => {}
         }
     }
     Ok(())

@@ -1,6 +1,5 @@
 //! What differs between two trees, and the two streams of contents that follow from it.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use crate::digest::BlobId;
@@ -31,22 +30,16 @@ impl Change {
     /// What differs between two trees, and which entries of the first stay.
     pub(crate) fn between(from: &Tree, to: &Tree) -> Result<(Self, Vec<Run>), TreeError> {
         let (mut gone, mut came, mut runs) = (Vec::new(), Vec::new(), Runs::default());
-        let (mut old, mut new) = (from.entries(), to.entries());
-        while let Some((order, rest_old, rest_new)) = next(old, new) {
-            match order {
-                Ordering::Equal if old[0] == new[0] => runs.stay(),
-                Ordering::Equal => {
-                    runs.go();
-                    gone.push(old[0].clone());
-                    came.push(new[0].clone());
-                }
-                Ordering::Less => {
-                    runs.go();
-                    gone.push(old[0].clone());
-                }
-                Ordering::Greater => came.push(new[0].clone()),
+        for (old, new) in from.beside(to) {
+            if old.is_some() && old == new {
+                runs.stay();
+                continue;
             }
-            (old, new) = (rest_old, rest_new);
+            if let Some(old) = old {
+                runs.go();
+                gone.push(old.clone());
+            }
+            came.extend(new.cloned());
         }
         let change = Self::of(from, Tree::from_entries(gone)?, Tree::from_entries(came)?);
         Ok((change, runs.list))
@@ -96,19 +89,6 @@ pub(crate) fn changed(from: &Tree, gone: &Tree, came: &Tree) -> Result<Tree, Tre
 fn total(stream: &[(BlobId, u64)]) -> u64 {
     // A tree's sizes come from elsewhere: a sum that does not fit is larger than any bound.
     stream.iter().fold(0u64, |sum, (_, size)| sum.saturating_add(*size))
-}
-
-/// Which of two lists has the lesser path, and both without what that takes.
-fn next<'a>(old: &'a [Entry], new: &'a [Entry]) -> Option<(Ordering, &'a [Entry], &'a [Entry])> {
-    let order = match (old.first(), new.first()) {
-        (Some(old), Some(new)) => old.path.cmp(&new.path),
-        (Some(_), None) => Ordering::Less,
-        (None, Some(_)) => Ordering::Greater,
-        (None, None) => return None,
-    };
-    let old_from = usize::from(order != Ordering::Greater);
-    let new_from = usize::from(order != Ordering::Less);
-    Some((order, &old[old_from..], &new[new_from..]))
 }
 
 #[derive(Default)]
