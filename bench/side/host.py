@@ -30,11 +30,14 @@ def materialise(bench):
         "cp -a": (None, once(f"cp -a {source} {to}")),
         "landfall, copies": (None, once(f"{made} --mode copy bench v1")),
         "unsquashfs": (None, once(squashfs.materialise("v1", to))),
+        # The same, as durable as landfall's: it waits for the disk, `cp` and `unsquashfs` do not.
+        "cp -a, sync": (None, once(f"cp -a {source} {to} && sync -f {to}")),
+        "unsquashfs, sync": (None, once(f"{squashfs.materialise('v1', to)} && sync -f {to}")),
     })
     report, links, copies = bench.report, samples["landfall, links"], samples["landfall, copies"]
     for name, limit in (("cp -al", 0.55), ("ostree checkout -H", 0.55)):
         report.time("materialise nest, shared inodes", links, f"`{name}`", samples[name], limit)
-    for name, limit in (("cp -a", 0.5), ("unsquashfs", 0.8)):
+    for name, limit in (("cp -a", 0.5), ("unsquashfs", 0.8), ("cp -a, sync", None), ("unsquashfs, sync", None)):
         report.time("materialise nest, private inodes", copies, f"`{name}`", samples[name], limit)
     bench.clean()
 

@@ -123,7 +123,7 @@ pub fn pack(request: &PackRequest<'_>) -> Result<PackReport, PackError> {
     let mut warnings = env.warnings();
     warnings.extend(rules::dangling_links(&dir, &recipe, &layers)?);
     let pushed = store(request, &artifact, &layers, &known, &dir)?;
-    Ok(PackReport {
+    let report = PackReport {
         artifact: pushed.artifact,
         app: artifact.app.clone(),
         version,
@@ -134,7 +134,11 @@ pub fn pack(request: &PackRequest<'_>) -> Result<PackReport, PackError> {
         existed: pushed.existed,
         warnings,
         took: started.elapsed(),
-    })
+    };
+    // Lists of every file: taking them apart takes tens of milliseconds, for which nobody need wait. Without a
+    // thread it is done here.
+    let _ = std::thread::Builder::new().spawn(move || drop((layers, known)));
+    Ok(report)
 }
 
 /// The source tree by one name, so that its stat cache is found however it was typed.

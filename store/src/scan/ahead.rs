@@ -21,7 +21,7 @@ use crate::pack::frames::{FrameEncoder, is_closed, is_large};
 use crate::spool;
 
 /// Bytes of frames kept in memory; more go to a file. With them a push stays below 256 MiB.
-const MEMORY_BYTES: u64 = 32 << 20;
+const MEMORY_BYTES: u64 = 48 << 20;
 
 /// What a push will have to store, as far as that is known before it: layer after layer, in an artifact's order.
 pub struct Ahead {
@@ -56,7 +56,9 @@ pub(super) struct Framing<'a> {
 }
 
 impl<'a> Framing<'a> {
-    pub(super) fn new(ahead: &'a mut Ahead) -> Self {
+    /// For a layer of this many files.
+    pub(super) fn new(ahead: &'a mut Ahead, files: usize) -> Self {
+        ahead.settled.reserve(files);
         let made = Frames { level: ahead.level, room: Arc::clone(&ahead.room), made: HashMap::new() };
         Self { ahead, open: Vec::new(), open_bytes: 0, closed: Vec::new(), made }
     }
@@ -264,7 +266,7 @@ mod tests {
     }
 
     fn framed(ahead: &mut Ahead, contents: &[Vec<u8>]) -> Frames {
-        let mut framing = Framing::new(ahead);
+        let mut framing = Framing::new(ahead, contents.len());
         for bytes in contents {
             let (blob, size) = (BlobId::of(bytes), bytes.len() as u64);
             let kept = framing.ahead().wants(&blob, size).then(|| bytes.clone().into());

@@ -161,7 +161,7 @@ pub fn scan_ahead(
     ahead: &mut Ahead,
 ) -> Result<ScannedLayer, ScanError> {
     scan_with(source, options, |found, read| {
-        let mut framing = Framing::new(ahead);
+        let mut framing = Framing::new(ahead, found.len());
         let press = framing.press();
         let mut all = Vec::with_capacity(found.len());
         // This thread reads none of it and compresses nothing, so it may wait for those that do.
