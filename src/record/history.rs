@@ -528,6 +528,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_started_is_unproved_until_it_is_judged_the_newest_first() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = app_dir(root.path());
+        let mut history = three(&dir);
+        let tried = [
+            (Outcome::Unverified, "b"),
+            (Outcome::Unverified, "d"),
+            (Outcome::Unverified, "e"),
+            (Outcome::Unverified, "f"),
+            (Outcome::Unverified, "d"),
+            (Outcome::Healthy, "e"),
+            (Outcome::Reverted, "f"),
+            (Outcome::Failed, "d"),
+        ];
+        for (result, name) in tried {
+            history.append(&RealDisk, &dir, entry(&history, result, name)).unwrap();
+        }
+        let unproved: Vec<_> = history.unproved().iter().map(|release| release.artifact).collect();
+        assert_eq!(unproved, [ArtifactId::of(b"d"), ArtifactId::of(b"b")]);
+    }
+
+    #[test]
     fn b34_dropped_reordered_changed_and_cut_entries_are_noticed() {
         let root = tempfile::tempdir().unwrap();
         let dir = app_dir(root.path());

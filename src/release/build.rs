@@ -181,19 +181,11 @@ impl Inner {
         }
     }
 
-    /// Freezes the directory, hashes its tree, and marks it prepared, unless that was done when it was built.
+    /// Freezes the directory, hashes its tree, and marks it prepared.
     pub(super) fn finish(&self, record: &ReleaseRecord) -> Result<(), Failure> {
-        if self.is_finished(record) {
-            return Ok(());
-        }
         let dir = self.closed(record)?;
-        let (id, tree) = if self.has_steps(record) {
-            let tree = self.freeze(&dir.0, record, self.cache()?)?;
-            (tree.id(), tree)
-        } else {
-            self.as_packed(record, self.layer_trees(record)?)?
-        };
-        self.prepared(&dir, record, id, &tree)
+        let tree = self.freeze(&dir.0, record, self.cache()?)?;
+        self.prepared(&dir, record, tree.id(), &tree)
     }
 
     /// Whether the release on disk is this one, prepared.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::blob::Want;
-use crate::path::{EntryPath, tree_order};
+use crate::path::{EntryPath, is_at_or_below, tree_order};
 use crate::tree::{Entry, Kind, Tree};
 
 /// A set of paths that stands for everything at and below them.
@@ -30,10 +30,6 @@ impl PathSet {
     pub(crate) fn reaches_below(&self, dir: &[u8]) -> bool {
         self.0.iter().any(|path| path.len() > dir.len() && is_at_or_below(path, dir))
     }
-}
-
-fn is_at_or_below(path: &[u8], dir: &[u8]) -> bool {
-    path.strip_prefix(dir).is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'/'))
 }
 
 impl<'a> FromIterator<&'a EntryPath> for PathSet {

@@ -17,7 +17,7 @@ use crate::digest::BlobId;
 use crate::fsio::{self, At, FsError, Owner};
 pub use crate::make::Materialised;
 use crate::make::{Counters, Durability, Maker, NewFile};
-use crate::path::EntryPath;
+use crate::path::{EntryPath, is_at_or_below};
 use crate::place::Mode;
 use crate::remove::{self, RemoveError};
 use crate::tree::Kind;
@@ -248,7 +248,7 @@ impl<'a> Walker<'a> {
     /// Opens a directory, made with everything above it unless another thread was here first: nobody but the
     /// threads of this build has any business in a stage.
     fn enter(&mut self, path: &'a [u8]) -> io::Result<()> {
-        while self.above.last().is_some_and(|(above, _)| *above != path && !is_below(path, above)) {
+        while self.above.last().is_some_and(|(above, _)| !is_at_or_below(path, above)) {
             self.above.pop();
         }
         loop {
@@ -366,8 +366,4 @@ impl Build<'_> {
         fsio::sync(self.top).at("make durable", self.path)?;
         Ok(())
     }
-}
-
-fn is_below(path: &[u8], above: &[u8]) -> bool {
-    path.strip_prefix(above).is_some_and(|rest| rest.first() == Some(&b'/'))
 }

@@ -84,8 +84,13 @@ impl EntryPath {
 
     /// Whether `self` is `other` or stands below it.
     pub fn is_at_or_below(&self, other: &[u8]) -> bool {
-        self.0.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        is_at_or_below(&self.0, other)
     }
+}
+
+/// Whether `path` is `other` or stands below it.
+pub(crate) fn is_at_or_below(path: &[u8], other: &[u8]) -> bool {
+    path.strip_prefix(other).is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'/'))
 }
 
 /// The order of a tree: bytewise, `/` as the lowest byte.

@@ -4,11 +4,14 @@
 //! of its making, with the processors idle. Nothing here makes anything durable: whoever needs that still asks
 //! for it, and is told of every error.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+
+use crossbeam_channel::{Sender, bounded};
 
 use crate::fsio;
 
@@ -17,33 +20,18 @@ use crate::fsio;
 const EVERY_BYTES: u64 = 64 << 20;
 
 /// Sets the disk to work each time that much was written. Dropped, it waits for what it began.
-#[derive(Debug)]
 pub(crate) struct Writeback {
     every: u64,
     written: AtomicU64,
-    shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    flush: Arc<dyn Fn() + Send + Sync>,
+    /// Started when it is first needed. None: no thread could be, and everything is written at the end.
+    thread: OnceLock<Option<Flusher>>,
 }
 
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-    flush: Mutex<Option<Flush>>,
-}
-
-type Flush = Box<dyn FnMut() + Send>;
-
-#[derive(Default)]
-struct State {
-    due: bool,
-    over: bool,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Shared").finish_non_exhaustive()
-    }
+struct Flusher {
+    /// Holds one order: what is written while the disk works is one more.
+    orders: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 impl Writeback {
@@ -58,77 +46,59 @@ impl Writeback {
         }))
     }
 
-    fn new(every: u64, flush: impl FnMut() + Send + 'static) -> Self {
-        let shared = Shared { flush: Mutex::new(Some(Box::new(flush))), ..Shared::default() };
-        Self { every, written: AtomicU64::new(0), shared: Arc::new(shared), thread: Mutex::default() }
+    fn new(every: u64, flush: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { every, written: AtomicU64::new(0), flush: Arc::new(flush), thread: OnceLock::new() }
     }
 
     /// Told of everything that was written.
     pub(crate) fn wrote(&self, bytes: u64) {
         let before = self.written.fetch_add(bytes, Ordering::Relaxed);
-        if before / self.every != (before + bytes) / self.every {
-            self.begin();
+        if before / self.every == (before + bytes) / self.every {
+            return;
         }
-    }
-
-    fn begin(&self) {
-        lock(&self.shared.state).due = true;
-        self.shared.changed.notify_one();
-        let mut thread = lock(&self.thread);
-        if thread.is_none()
-            && let Some(flush) = lock(&self.shared.flush).take()
-        {
-            let shared = Arc::clone(&self.shared);
-            let named = std::thread::Builder::new().name("landfall-disk".to_owned());
-            // Without it everything is written at the end.
-            *thread = named.spawn(move || shared.run(flush)).ok();
+        if let Some(flusher) = self.thread.get_or_init(|| Flusher::start(Arc::clone(&self.flush))) {
+            // A full queue holds the order already.
+            let _ = flusher.orders.try_send(());
         }
     }
 }
 
-impl Shared {
-    fn run(&self, mut flush: Flush) {
-        loop {
-            let wait = |state: &mut State| !state.due && !state.over;
-            let state = self.changed.wait_while(lock(&self.state), wait);
-            let mut state = state.unwrap_or_else(PoisonError::into_inner);
-            if state.over {
-                return;
-            }
-            state.due = false;
-            drop(state);
-            flush();
-        }
+impl Flusher {
+    fn start(flush: Arc<dyn Fn() + Send + Sync>) -> Option<Self> {
+        let (orders, taken) = bounded(1);
+        let named = std::thread::Builder::new().name("landfall-disk".to_owned());
+        let thread = named.spawn(move || taken.iter().for_each(|()| flush())).ok()?;
+        Some(Self { orders, thread })
     }
 }
 
 impl Drop for Writeback {
     fn drop(&mut self) {
-        lock(&self.shared.state).over = true;
-        self.shared.changed.notify_one();
-        if let Some(thread) = lock(&self.thread).take() {
+        if let Some(Flusher { orders, thread }) = self.thread.take().flatten() {
+            drop(orders);
             // A panic of it was printed; what it was to do is done again by whoever makes it durable.
             let _ = thread.join();
         }
     }
 }
 
-/// Nothing under these locks panics half-way.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl fmt::Debug for Writeback {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Writeback").field("written", &self.written).finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::channel;
+    use std::time::Duration;
 
     #[test]
     fn the_disk_is_set_to_work_each_time_enough_was_written_and_not_before() {
-        let (said, heard) = channel();
+        let (said, heard) = bounded(9);
         let writeback = Writeback::new(100, move || said.send(()).unwrap());
         writeback.wrote(99);
-        assert!(lock(&writeback.thread).is_none(), "small releases start no thread");
+        assert!(writeback.thread.get().is_none(), "small releases start no thread");
         for _ in 0..3 {
             writeback.wrote(100);
             heard.recv().unwrap();
@@ -140,18 +110,25 @@ mod tests {
 
     #[test]
     fn one_that_is_dropped_while_the_disk_works_waits_for_it() {
-        let (began, waits) = channel();
-        let (go, gone) = channel::<()>();
+        let (began, begins) = bounded(1);
+        let (go, may_go) = bounded::<()>(1);
+        let (said, heard) = bounded(2);
+        let flushed = said.clone();
         let writeback = Writeback::new(1, move || {
             began.send(()).unwrap();
-            gone.recv().unwrap();
+            may_go.recv().unwrap();
+            flushed.send("flushed").unwrap();
         });
         writeback.wrote(1);
-        waits.recv().unwrap();
-        let done = std::thread::spawn(move || drop(writeback));
-        assert!(!done.is_finished());
+        begins.recv().unwrap();
+        let dropping = std::thread::spawn(move || {
+            drop(writeback);
+            said.send("dropped").unwrap();
+        });
+        assert!(heard.recv_timeout(Duration::from_millis(100)).is_err(), "it did not wait");
         go.send(()).unwrap();
-        done.join().unwrap();
+        assert_eq!([heard.recv().unwrap(), heard.recv().unwrap()], ["flushed", "dropped"]);
+        dropping.join().unwrap();
     }
 
     #[test]
@@ -161,5 +138,6 @@ mod tests {
         let writeback = Writeback::of(opened.as_fd()).unwrap();
         std::fs::write(dir.path().join("file"), vec![1; 1 << 20]).unwrap();
         writeback.wrote(EVERY_BYTES);
+        assert!(matches!(writeback.thread.get(), Some(Some(_))));
     }
 }

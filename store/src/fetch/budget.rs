@@ -13,7 +13,7 @@ use crate::limits::{FRAME_RAW_BYTES_MAX, FRAME_STORED_BYTES_MAX};
 use crate::pack::{Frame, FrameDecoder, PackError};
 
 /// Bytes of frames, stored and decompressed, that all workers hold together: the largest possible frame, or
-/// three real ones. It is what keeps a fetch below 64 MiB (measured: `bench/peers`).
+/// three real ones. What else a fetch needs grows with the number of files (`docs/benchmarks.md`).
 const FRAMES_BYTES_MAX: usize = FRAME_STORED_BYTES_MAX + FRAME_RAW_BYTES_MAX;
 
 /// What is left of it.
